@@ -1,0 +1,56 @@
+# Everything a developer does is one word. `make demo` and `make test` set up all they need.
+PYTHON ?= python3
+BIN := .venv/bin
+NATIVE := pyproject.toml CMakeLists.txt $(wildcard cpp/*.cpp cpp/*.h)
+
+.PHONY: help install demo test check lint format bench docs clean
+
+help:
+	@echo "make demo     set up, index the standard library's documentation, answer questions"
+	@echo "make test     set up, run the tests"
+	@echo "make lint     ruff and mypy --strict"
+	@echo "make check    lint and test: what CI runs"
+	@echo "make format   let ruff rewrite the code"
+	@echo "make bench    kernels and encoder beside their peers"
+	@echo "make docs     write the generated pages: docs/cli.md and the kernels' stub"
+	@echo "make clean    remove the environment and what was built"
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.runs: $(BIN)/python $(NATIVE)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/.develops: $(BIN)/python $(NATIVE)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch .venv/.runs $@
+
+install: .venv/.develops
+
+demo: .venv/.runs
+	$(BIN)/gingham demo
+
+test: .venv/.develops
+	$(BIN)/python -m pytest
+
+lint: .venv/.develops
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+format: .venv/.develops
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.develops
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python benchmarks/kernels.py
+
+docs: .venv/.develops
+	$(BIN)/python docs/make_cli_reference.py
+
+clean:
+	rm -rf .venv build dist
