@@ -1,0 +1,83 @@
+// What the kernels compute, and the table that each instruction set fills in. No Python in here.
+//
+// MaxSim (ColBERT, eq. 3: https://arxiv.org/abs/2004.12832) of a query and one document:
+//     score = sum over query vectors i of max over document tokens j of q_i . d_j
+// The documents are ragged: document n owns the rows offsets[n] .. offsets[n + 1] of `values`.
+//
+// Rules that hold for every instruction set:
+// - Maxima start at -inf: a document without tokens scores -inf, a query without vectors 0.
+// - A NaN similarity never wins a maximum.
+// - Scores are summed in query order in float32, so int8 scores are the same bytes everywhere.
+// - A score depends on no other document and not on the number of threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace gingham {
+
+// One document against a packed query: what the inner body of an instruction set works on.
+struct Work {
+    const void* query;         // packed, see maxsim.cpp
+    const std::int32_t* bias;  // what an int8 sum of each query vector starts from
+    std::size_t registers;     // query registers, the last padded with zeros
+    std::size_t dim;
+    const void* values;   // the document's first row
+    const float* scales;  // int8: one a row
+    std::size_t n_tokens;
+    const void* next;  // where the next document starts: fetched ahead
+    void* scratch;     // tile * scratch_stride(dim) * 4 bytes, 64-byte aligned
+    float* best;       // registers * lanes; comes in as -inf, goes out as the maxima
+};
+
+using Body = void (*)(const Work&);
+
+// Rows of the scratch buffer are padded so that conversions may always store whole registers.
+constexpr std::size_t scratch_stride(std::size_t dim) { return (dim + 63) / 64 * 64; }
+
+// The bodies of one instruction set and the layouts they want.
+struct InstructionSet {
+    const char* name;
+    std::size_t lanes;  // query vectors in one register
+    std::size_t rows;   // query registers that one pass over a document serves
+    std::size_t tile;   // document tokens that one pass holds in registers
+    Body float32;
+    Body float16;
+    Body int8;
+    std::size_t int8_step;     // dimensions in one product; 4: the query is int8, else int16
+    std::int32_t int8_offset;  // added to document values to make them unsigned
+};
+
+// Those that this machine runs, the best first; the last is always "portable".
+const std::vector<const InstructionSet*>& instruction_sets();
+
+// By name, "" for the best. Throws std::invalid_argument where the machine does not run it.
+const InstructionSet& instruction_set(const std::string& name);
+
+struct Query {
+    const float* values;  // (n_vectors, dim)
+    std::size_t n_vectors;
+    std::size_t dim;
+};
+
+enum class Type { float32, float16, int8 };
+
+struct Documents {
+    Type type;
+    const void* values;   // (n_tokens, dim)
+    const float* scales;  // (n_tokens) for int8, else null
+    std::size_t n_tokens;
+    const std::int64_t* offsets;  // (n_documents + 1)
+    std::size_t n_documents;
+};
+
+// Scores the documents named by `selection` (all where it is null) into `scores`.
+// Throws std::invalid_argument where an offset or a selected number is out of range: both may come
+// from a damaged file. Each offset is read once, so a file that changes meanwhile cannot hurt.
+void maxsim(const Query& query, const Documents& documents, const std::int64_t* selection,
+            std::size_t n_selected, float* scores, std::size_t threads,
+            const InstructionSet& instructions);
+
+}  // namespace gingham
