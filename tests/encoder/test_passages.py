@@ -1,0 +1,93 @@
+"""Passages fit the model, index the text exactly, and lose nothing but white space."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gingham import Encoder, InputError
+from gingham.encoder import passages
+from gingham.encoder.tokenization import printable
+
+pytestmark = pytest.mark.parity
+CAPACITY = 24 - 3  # [CLS], the marker and [SEP] take three
+
+
+def check(encoder: Encoder, text: str) -> list[tuple[int, int]]:
+    """Split, and check what every result must be."""
+    spans = encoder.split(text)
+    assert spans
+    ends = [0]
+    for start, end in spans:
+        assert ends[-1] <= start < end <= len(text) or not text
+        assert not text[ends[-1] : start].strip()
+        ends.append(end)
+        piece = printable(text[start:end])
+        tokens = encoder._tokenization.tokenizer.encode(piece, add_special_tokens=False)
+        assert len(tokens) <= CAPACITY
+    assert not text[ends[-1] :].strip()
+    return spans
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    text=st.lists(
+        st.one_of(
+            st.sampled_from(["the tide rises. ", "\n\n", "\n", "漢字", "e\u0301", "😀", "a" * 30]),
+            st.text(st.characters(codec=None, exclude_categories=()), max_size=10),
+        ),
+        max_size=60,
+    ).map("".join)
+)
+def test_passages_cover_everything_and_fit(encoder: Encoder, text: str) -> None:
+    check(encoder, text)
+
+
+def test_a_text_that_fits_is_not_split(encoder: Encoder) -> None:
+    for text in ("the tide", " \n the\n\n tide \n", " ".join(["sea"] * CAPACITY)):
+        assert encoder.split(text) == [(0, len(text))]
+    assert len(encoder.split(" ".join(["sea"] * (CAPACITY + 1)))) == 2
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n\t", "\u2003" * 1000, " " * 100_000])
+def test_a_blank_text_is_one_passage(encoder: Encoder, text: str) -> None:
+    assert encoder.split(text) == [(0, len(text))]
+
+
+def test_paragraphs_are_kept_together(encoder: Encoder) -> None:
+    paragraph = "the tide rises twice a day of water"
+    text = "\n\n".join([paragraph] * 4)
+    assert {text[start:end] for start, end in encoder.split(text)} <= {
+        paragraph,
+        f"{paragraph}\n\n{paragraph}",
+    }
+
+
+@pytest.mark.parametrize("separator", ["\n\n", " ", ""])
+def test_a_book_is_cut_into_pieces_first(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, separator: str
+) -> None:
+    monkeypatch.setattr(passages, "_PIECE", 500)
+    text = separator.join(["the tide rises twice a day"] * 200)
+    check(encoder, text)
+
+
+@pytest.mark.slow
+def test_a_megabyte_takes_seconds(encoder: Encoder) -> None:
+    text = "the tide rises twice a day, why does the sea? " * 20_000
+    started = time.perf_counter()
+    spans = encoder.split(text)
+    assert time.perf_counter() - started < 60
+    assert spans[-1][1] == len(text.rstrip())
+
+
+def test_only_text_is_split(encoder: Encoder) -> None:
+    with pytest.raises(InputError, match="is a bytes, not a str"):
+        encoder.split(b"the tide")  # type: ignore[arg-type]
