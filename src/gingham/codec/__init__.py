@@ -1,0 +1,1 @@
+"""Vectors → codes. Knows arrays only: no text, no file, no model."""

@@ -1,0 +1,147 @@
+"""How a collection changes: segment files first, then one catalog transaction.
+
+The order is the promise. Segment files are fsynced and renamed before the transaction that lists
+them; whoever is killed in between leaves a folder that no catalog knows, and the next writer
+removes it. Folders that a commit takes off the list are removed after it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gingham.errors import CollectionError, LockedError
+from gingham.index.catalog import Catalog, DocumentRow
+from gingham.index.layout import (
+    CATALOG,
+    LOCK,
+    SEGMENTS,
+    remove_folders,
+    segment_folder,
+    sync_folder,
+)
+from gingham.index.segment_writer import SegmentRecord
+
+LOCK_TIMEOUT = 2.0  # seconds that a second writer waits for the first
+
+
+@contextmanager
+def writer_lock(collection: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+    """Be the one writer of a collection, across threads and processes.
+
+    The operating system frees the lock when its holder dies.
+
+    Raises:
+        LockedError: another writer is still at work after `timeout` seconds.
+        CollectionError: the folder cannot be written to.
+    """
+    from filelock import FileLock, Timeout  # here, since readers never need it
+
+    path = collection / LOCK
+    lock = FileLock(path, timeout=timeout, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LockedError(
+            f"{collection}: another writer is at work (waited {timeout:g} s); "
+            "try again when it has finished"
+        ) from None
+    except OSError as error:
+        raise CollectionError(f"{collection}: cannot be written to: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def create_collection(collection: Path) -> None:
+    """Make an empty collection, or leave the one that is there.
+
+    Raises:
+        CollectionError: the path is something else, or cannot be created.
+    """
+    if (collection / CATALOG).exists():
+        return
+    try:
+        collection.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CollectionError(
+            f"{collection}: cannot create a collection here: {error.strerror}"
+        ) from error
+    names = {entry.name for entry in collection.iterdir()} - {LOCK, SEGMENTS}
+    strangers = {name for name in names if not name.startswith(CATALOG)}
+    if strangers:
+        raise CollectionError(
+            f"{collection}: holds other files (such as {min(strangers)!r}) and is no collection; "
+            "choose a new path"
+        )
+    with writer_lock(collection):
+        if not (collection / CATALOG).exists():  # another process may have been faster
+            (collection / SEGMENTS).mkdir(exist_ok=True)
+            Catalog.create(collection)
+            sync_folder(collection)
+
+
+def collect_garbage(collection: Path, catalog: Catalog) -> None:
+    """Remove segment folders that the catalog does not list. Only the writer may call this."""
+    listed = {segment_folder(collection, record.segment) for record in catalog.segments()}
+    folder = collection / SEGMENTS
+    folder.mkdir(exist_ok=True)
+    remove_folders(entry for entry in folder.iterdir() if entry not in listed)
+
+
+def publish(
+    collection: Path,
+    catalog: Catalog,
+    *,
+    segment: SegmentRecord | None = None,
+    merged: Sequence[int] = (),
+    documents: Sequence[DocumentRow] = (),
+    deleted: Iterable[str] = (),
+    buried: Iterable[int] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> int:
+    """Make a change visible, all of it or nothing; durable when this returns.
+
+    Args:
+        collection: the folder.
+        catalog: a writable connection.
+        segment: a finished segment to list.
+        merged: numbers of segments that it replaces.
+        documents: rows to insert; a document of the same id is deleted first.
+        deleted: ids to delete.
+        buried: tombstones that no segment needs any more.
+        settings: values to set.
+
+    Returns:
+        How many of the `deleted` ids existed.
+    """
+    with catalog.transaction():
+        removed = catalog.delete_documents(deleted)
+        catalog.delete_documents([row.id for row in documents])
+        catalog.insert_documents(documents)
+        if segment is not None or merged:
+            catalog.replace_segments(merged, segment)
+        catalog.bury(buried)
+        counters = dict(settings or {})
+        counters["generation"] = catalog.settings().get("generation", 0) + 1
+        for key, value in counters.items():
+            catalog.set_setting(key, value)
+    remove_folders(segment_folder(collection, number) for number in merged)
+    return removed
+
+
+def bytes_on_disk(collection: Path) -> int:
+    """Size of all files of a collection."""
+    total = 0
+    for folder, _, names in os.walk(collection):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(folder, name)).st_size
+            except FileNotFoundError:  # a writer is at work
+                time.sleep(0)
+    return total

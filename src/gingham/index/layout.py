@@ -1,0 +1,205 @@
+"""FORMAT.md as code: the names, headers and checksums of the files of a collection.
+
+A segment is a folder of arrays; each array is one file with a header of 64 bytes. Nothing here
+knows what the arrays mean or when they are written.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gingham.errors import CorruptionError, VersionError
+
+FORMAT_VERSION = 1
+APPLICATION_ID = 0x47494E47  # "GING" in the header of catalog.sqlite
+
+CATALOG = "catalog.sqlite"
+LOCK = "write.lock"
+SEGMENTS = "segments"
+TEMPORARY = ".writing-"
+
+MAGIC = b"GINGHAM\n"
+HEADER_BYTES = 64
+# magic, version, component, rows, columns, payload checksum, zeros, checksum of what precedes
+_HEADER = struct.Struct("<8sIIQQI24xI")
+assert _HEADER.size == HEADER_BYTES
+
+
+class Component(Enum):
+    """The files of a flat segment: name, number in the header, element type."""
+
+    #: One row a token: its codes.
+    VECTORS_INT8 = ("vectors.i8", 1, np.dtype("<i1"))
+    #: One row a token: its vector in half precision.
+    VECTORS_FP16 = ("vectors.f16", 2, np.dtype("<f2"))
+    #: One number a token: what its int8 codes are multiplied with.
+    SCALES = ("scales.f32", 3, np.dtype("<f4"))
+    #: Passage i owns the token rows offsets[i] to offsets[i + 1].
+    OFFSETS = ("offsets.i64", 4, np.dtype("<i8"))
+    #: One row a passage: document number, first character, character after the last.
+    PASSAGES = ("passages.i64", 5, np.dtype("<i8"))
+
+    def __init__(self, filename: str, number: int, dtype: np.dtype[Any]) -> None:
+        """Unpack the tuple."""
+        self.filename = filename
+        self.number = number
+        self.dtype = dtype
+
+
+def segment_folder(collection: Path, segment: int) -> Path:
+    """Where segment number `segment` of a collection lives."""
+    return collection / SEGMENTS / f"{segment:08d}"
+
+
+class ArrayWriter:
+    """Writes one array file row block by row block; the header comes last, when all is known."""
+
+    def __init__(self, folder: Path, component: Component, columns: int) -> None:
+        """Open the file and leave room for the header."""
+        self._component = component
+        self._columns = columns
+        self._rows = 0
+        self._checksum = 0
+        self._file = open(folder / component.filename, "xb")  # noqa: SIM115 (closed by finish)
+        self._file.write(bytes(HEADER_BYTES))
+
+    def append(self, rows: npt.NDArray[Any]) -> None:
+        """Add rows: (n, columns), or (n) where there is one column."""
+        block = np.ascontiguousarray(rows, dtype=self._component.dtype)
+        if block.size == 0:
+            return
+        payload = block.data.cast("B")
+        self._checksum = zlib.crc32(payload, self._checksum)
+        self._file.write(payload)
+        self._rows += len(block)
+
+    def finish(self) -> int:
+        """Write the header, make the file durable, close it; returns its size in bytes."""
+        body = _HEADER.pack(
+            MAGIC,
+            FORMAT_VERSION,
+            self._component.number,
+            self._rows,
+            self._columns,
+            self._checksum,
+            0,
+        )[:-4]
+        self._file.seek(0)
+        self._file.write(body + struct.pack("<I", zlib.crc32(body)))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.close()
+        return size
+
+    def abandon(self) -> None:
+        """Close without finishing; the folder is thrown away by the caller."""
+        self._file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class MappedArray:
+    """An array file lent from disk: `rows` is a read-only view, nothing was copied."""
+
+    path: Path
+    rows: npt.NDArray[Any]
+    checksum: int
+
+    def verify(self) -> None:
+        """Read every byte and compare with the checksum.
+
+        Raises:
+            CorruptionError: a byte has changed since the file was written.
+        """
+        payload = np.ascontiguousarray(self.rows).data.cast("B") if self.rows.size else b""
+        if zlib.crc32(payload) != self.checksum:
+            raise CorruptionError(
+                f"{self.path}: the checksum does not match: the file is damaged; "
+                "restore the collection from a backup or index it again"
+            )
+
+
+def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
+    """Map one array file and check its header and length (not yet its payload).
+
+    Raises:
+        CorruptionError: missing, truncated, not ours, or not the shape that the catalog says.
+        VersionError: written by a newer gingham.
+    """
+    path = folder / component.filename
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < HEADER_BYTES:
+                raise CorruptionError(
+                    f"{path}: truncated: {size} bytes, the header alone has {HEADER_BYTES}"
+                )
+            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CorruptionError(f"{path}: cannot be read: {error.strerror or error}") from error
+    header = mapped[:HEADER_BYTES]
+    magic, version, number, rows, found_columns, checksum, header_checksum = _HEADER.unpack(header)
+    if magic != MAGIC:
+        raise CorruptionError(f"{path}: not a gingham array: it starts with {magic!r}")
+    if version > FORMAT_VERSION:
+        raise VersionError(
+            f"{path}: format {version}, this gingham reads up to {FORMAT_VERSION}: "
+            "pip install --upgrade gingham"
+        )
+    if header_checksum != zlib.crc32(header[:-4]):
+        raise CorruptionError(f"{path}: the header is damaged (checksum does not match)")
+    if number != component.number or found_columns != columns:
+        raise CorruptionError(
+            f"{path}: holds component {number} of {found_columns} columns, "
+            f"expected {component.number} of {columns}: a file of another segment or collection?"
+        )
+    expected = HEADER_BYTES + rows * columns * component.dtype.itemsize
+    if size != expected:
+        raise CorruptionError(f"{path}: {size} bytes, its header promises {expected}: truncated?")
+    count = rows * columns
+    array = (
+        np.frombuffer(mapped, dtype=component.dtype, count=count, offset=HEADER_BYTES)
+        if count
+        else np.empty(0, dtype=component.dtype)
+    )
+    if component in (Component.VECTORS_INT8, Component.VECTORS_FP16, Component.PASSAGES):
+        array = array.reshape(rows, columns)
+    return MappedArray(path, array, checksum)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in a folder durable (POSIX; Windows has no such call)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_folders(folders: Iterable[Path]) -> None:
+    """Delete segment folders that nothing refers to; one that is still in use stays for later.
+
+    Windows refuses to delete mapped files; the next writer collects what is left.
+    """
+    for folder in folders:
+        try:
+            for file in list(folder.iterdir()):
+                file.unlink()
+            folder.rmdir()
+        except OSError:
+            continue

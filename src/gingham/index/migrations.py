@@ -1,0 +1,62 @@
+"""The schema of catalog.sqlite as append-only steps: a released step is never edited.
+
+Each step runs once, inside the transaction that records its name in `migrations`. The oldest
+collection is opened by running all that it lacks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+
+def m001_first_schema(connection: sqlite3.Connection) -> None:
+    """Documents, their metadata, segments, tombstones, settings."""
+    for statement in (
+        # What holds for the whole collection: JSON values by name.
+        "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        # Document numbers are given out once and never again; segments refer to them.
+        """CREATE TABLE documents (
+            number INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            text TEXT,
+            metadata TEXT NOT NULL,
+            digest BLOB NOT NULL
+        )""",
+        # One row for each value that a filter can look at; kind: n(umber) s(tring) b(ool) z (null).
+        # `value` has no declared type, so that SQLite keeps 1, 1.0 and '1' as they are.
+        """CREATE TABLE metadata (
+            key TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            value,
+            number INTEGER NOT NULL
+        )""",
+        "CREATE INDEX metadata_by_value ON metadata (key, kind, value, number)",
+        "CREATE INDEX metadata_by_document ON metadata (number)",
+        """CREATE TABLE segments (
+            segment INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL,
+            codec TEXT NOT NULL,
+            dim INTEGER NOT NULL,
+            passages INTEGER NOT NULL,
+            tokens INTEGER NOT NULL,
+            bytes INTEGER NOT NULL
+        )""",
+        # Numbers of deleted or replaced documents whose passages still lie in some segment.
+        "CREATE TABLE tombstones (number INTEGER PRIMARY KEY)",
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first_schema,)
+
+
+def migrate(connection: sqlite3.Connection) -> list[str]:
+    """Run the steps that this catalog lacks, in the caller's transaction; returns their names."""
+    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
+    done = {name for (name,) in connection.execute("SELECT name FROM migrations")}
+    missing = [step for step in MIGRATIONS if step.__name__ not in done]
+    for step in missing:
+        step(connection)
+        connection.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))
+    return [step.__name__ for step in missing]

@@ -1,0 +1,130 @@
+"""The unchanging view of a collection that searches see: its segments and its documents.
+
+A snapshot is a read transaction of the catalog and the segments that it lists, all mapped. A writer
+may add, delete and merge meanwhile: nothing of it shows until a new snapshot is taken.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gingham.document import Document, Int64
+from gingham.errors import CorruptionError
+from gingham.index.catalog import Catalog, Scalar
+from gingham.index.commit import bytes_on_disk
+from gingham.index.layout import FORMAT_VERSION
+from gingham.index.segment_reader import Segment, open_segment
+from gingham.report import CollectionInfo
+
+_ATTEMPTS = 5
+
+
+class Snapshot:
+    """Segments and documents as of one moment. Safe to share between threads."""
+
+    def __init__(self, collection: Path) -> None:
+        """Take a snapshot of the latest commit.
+
+        Raises:
+            CollectionNotFoundError: there is no collection.
+            CorruptionError: a file is damaged.
+            VersionError: written by a newer gingham.
+        """
+        self.collection = collection
+        self._lock = threading.Lock()
+        for attempt in range(_ATTEMPTS):
+            catalog = Catalog(collection, writable=False)
+            try:
+                catalog.hold_snapshot()
+                segments = tuple(open_segment(collection, r) for r in catalog.segments())
+                break
+            except FileNotFoundError as error:
+                # A merge took the folder away after its catalog was read: look again.
+                catalog.close()
+                if attempt == _ATTEMPTS - 1:
+                    raise CorruptionError(
+                        f"{error.filename}: missing, though the catalog lists it; "
+                        "restore the collection from a backup or index it again"
+                    ) from error
+            except BaseException:
+                catalog.close()
+                raise
+        self._catalog = catalog
+        self.segments: tuple[Segment, ...] = segments
+        self.settings: dict[str, Any] = catalog.settings()
+        self.tombstones: Int64 = catalog.tombstones()
+        self.n_documents: int = catalog.count()
+
+    def alive(self, segment: Segment) -> Int64 | None:
+        """Rows of the segment's passages that are not deleted, None for all."""
+        if len(self.tombstones) == 0 or len(segment.numbers) == 0:
+            return None
+        first, last = segment.numbers[0], segment.numbers[-1]
+        low, high = np.searchsorted(self.tombstones, (first, last + 1))
+        if low == high:
+            return None
+        dead = np.isin(segment.numbers, self.tombstones[low:high])
+        return np.flatnonzero(~dead) if dead.any() else None
+
+    def numbers_where(self, key: str, operator: str, operand: Scalar) -> Int64:
+        """See `Catalog.numbers_where`."""
+        with self._lock:
+            return self._catalog.numbers_where(key, operator, operand)
+
+    def number(self, id: str) -> int | None:
+        """The number of a document, None where there is none of this id."""
+        with self._lock:
+            return self._catalog.number(id)
+
+    def document(self, id: str) -> Document | None:
+        """A document by its id."""
+        with self._lock:
+            return self._catalog.document(id)
+
+    def documents(self, numbers: Iterable[int]) -> dict[int, Document]:
+        """Documents by their numbers."""
+        with self._lock:
+            return self._catalog.documents(numbers)
+
+    def passages_of(self, number: int) -> tuple[Segment, slice] | None:
+        """Where a document's passages are."""
+        for segment in self.segments:
+            run = segment.passages_of(number)
+            if run.stop > run.start:
+                return segment, run
+        return None
+
+    def info(self) -> CollectionInfo:
+        """Sizes and settings."""
+        tokens = sum(segment.record.tokens for segment in self.segments)
+        size = bytes_on_disk(self.collection)
+        model = self.settings.get("model") or {}
+        return CollectionInfo(
+            path=str(self.collection),
+            documents=self.n_documents,
+            passages=sum(segment.record.passages for segment in self.segments),
+            tokens=tokens,
+            dim=self.settings.get("dim"),
+            codec=self.settings.get("codec"),
+            segments=len(self.segments),
+            bytes=size,
+            bytes_per_token=size / tokens if tokens else 0.0,
+            model=model.get("name"),
+            fingerprint=model.get("fingerprint"),
+            generation=self.settings.get("generation", 0),
+            format_version=FORMAT_VERSION,
+        )
+
+    def __del__(self) -> None:
+        """Let go of the read transaction when the last search that uses it is done.
+
+        Not a `close` method: another thread may still be searching when its owner moves on. The
+        mappings of the segments go with the last view of them.
+        """
+        if hasattr(self, "_catalog"):
+            self._catalog.close()

@@ -1,0 +1,206 @@
+"""The one way in: add, delete, merge, each a commit. Conducts the modules above it.
+
+An `IndexWriter` holds the collection's lock from `__enter__` to `__exit__`. It takes vectors and
+rows that are ready to store; texts are somebody else's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from gingham.codec import scalar
+from gingham.codec.scalar import ScalarCodec
+from gingham.document import TokenVectors
+from gingham.errors import DimensionError, InputError
+from gingham.index import merge as merging
+from gingham.index.catalog import Catalog, DocumentRow
+from gingham.index.commit import collect_garbage, publish, writer_lock
+from gingham.index.segment_reader import open_segment
+from gingham.index.segment_writer import SegmentRecord, SegmentWriter
+
+_LOG_LIMIT = 32 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A document to be stored.
+
+    Attributes:
+        id: its name.
+        text: the whole text, None where only vectors are known.
+        metadata: a JSON object as text.
+        digest: tells a changed document from an unchanged one.
+        spans: character positions of each of its passages, in the order of their vectors.
+    """
+
+    id: str
+    text: str | None
+    metadata: str
+    digest: bytes
+    spans: Sequence[tuple[int, int]]
+
+
+class IndexWriter:
+    """A writing session of one collection."""
+
+    def __init__(self, collection: Path) -> None:
+        """Only remembers the folder; the lock is taken by `with`."""
+        self._collection = collection
+        self._stack = ExitStack()
+
+    def __enter__(self) -> IndexWriter:
+        """Take the lock, remove what a killed writer left.
+
+        Raises:
+            LockedError: another writer is at work.
+        """
+        with self._stack as stack:
+            stack.enter_context(writer_lock(self._collection))
+            # Opening read-only first refuses a newer or foreign catalog before anything is written.
+            Catalog(self._collection, writable=False).close()
+            self._catalog = Catalog(self._collection, writable=True)
+            stack.callback(self._catalog.close)
+            collect_garbage(self._collection, self._catalog)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Free the lock."""
+        self._stack.close()
+
+    def log_is_long(self) -> bool:
+        """Whether the catalog's write-ahead log has grown past what a commit should leave."""
+        return self._catalog.log_bytes() > _LOG_LIMIT
+
+    def checkpoint(self) -> None:
+        """See `Catalog.checkpoint`."""
+        self._catalog.checkpoint()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The collection's settings as last committed."""
+        return self._catalog.settings()
+
+    def digests(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """The digests of those of the ids that exist."""
+        return self._catalog.digests(ids)
+
+    def add(
+        self,
+        documents: Sequence[NewDocument],
+        vectors: Iterable[TokenVectors],
+        codec: ScalarCodec,
+        settings: Mapping[str, Any] | None = None,
+    ) -> SegmentRecord:
+        """Store documents with their passages' vectors; durable and visible when this returns.
+
+        Args:
+            documents: with distinct ids; one that exists is replaced.
+            vectors: batch by batch, one text a passage, in the documents' order.
+            codec: how vectors are kept.
+            settings: values to set in the same commit.
+
+        Raises:
+            DimensionError: the vectors' dimension is not the collection's.
+            InputError: there is not one text a passage, or vectors are not finite.
+        """
+        current = self.settings
+        number = current.get("next_document", 0)
+        segment = current.get("next_segment", 0)
+        numbers = np.arange(number, number + len(documents), dtype=np.int64)
+        spans = [span for document in documents for span in document.spans]
+        passages = np.column_stack(
+            [
+                np.repeat(numbers, [len(document.spans) for document in documents]),
+                np.array(spans, dtype=np.int64).reshape(-1, 2),
+            ]
+        )
+
+        dim = current.get("dim")
+        done = 0
+        with ExitStack() as stack:
+            writer: SegmentWriter | None = None
+            for batch in vectors:
+                dim = dim or batch.dim
+                _check(batch, dim)
+                if writer is None:
+                    writer = stack.enter_context(
+                        SegmentWriter(self._collection, segment, codec, dim)
+                    )
+                codes, scales = scalar.encode(batch.values, codec)
+                rows = passages[done : done + len(batch)]
+                writer.append(codes, scales, np.diff(batch.offsets), rows)
+                done += len(batch)
+            if writer is None or done != len(passages):
+                raise InputError(f"{len(passages)} passages need as many texts, got {done}")
+            record = writer.finish()
+        publish(
+            self._collection,
+            self._catalog,
+            segment=record,
+            documents=[
+                DocumentRow(int(n), d.id, d.text, d.metadata, d.digest)
+                for n, d in zip(numbers, documents, strict=True)
+            ],
+            settings={
+                **(settings or {}),
+                "dim": dim,
+                "codec": codec,
+                "next_document": number + len(documents),
+                "next_segment": segment + 1,
+            },
+        )
+        self._merge(merging.plan(self._catalog.segments()))
+        return record
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete documents by id; ids that do not exist are passed over; returns how many did."""
+        return publish(self._collection, self._catalog, deleted=ids)
+
+    def optimize(self) -> None:
+        """Join all segments into one and drop what was deleted."""
+        records = self._catalog.segments()
+        if len(records) > 1 or len(self._catalog.tombstones()):
+            self._merge(records)
+
+    def _merge(self, records: Sequence[SegmentRecord]) -> None:
+        """Join segments of one codec (a collection has only one) and publish the result."""
+        if not records:
+            return
+        number = self.settings["next_segment"]
+        segments = [open_segment(self._collection, record) for record in records]
+        merged, buried = merging.merge(
+            self._collection, number, segments, self._catalog.tombstones()
+        )
+        publish(
+            self._collection,
+            self._catalog,
+            segment=merged,
+            merged=[record.segment for record in records],
+            buried=buried.tolist(),
+            settings={"next_segment": number + 1},
+        )
+
+
+def _check(batch: TokenVectors, dim: int) -> None:
+    if batch.dim != dim:
+        raise DimensionError(
+            f"vectors have {batch.dim} dimensions, the collection {dim}: "
+            "use the model that the collection was built with"
+        )
+    if not np.isfinite(batch.values).all():
+        raise InputError("vectors have NaN or infinite components: MaxSim is not defined for them")
+    if (np.diff(batch.offsets) == 0).any():
+        raise InputError("a text has no token vector: nothing could ever match it")

@@ -1,0 +1,1 @@
+"""Vectors → candidates → scores → ranking → explanation. Never writes, never encodes."""
