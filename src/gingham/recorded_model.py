@@ -1,0 +1,76 @@
+"""Which model a collection's vectors come from, and the encoder that makes more of them.
+
+The model is loaded when text is first seen, and held to what the collection has recorded: vectors
+of two models must never meet in one score.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gingham.encoder import Encoder
+from gingham.errors import InputError, ModelMismatchError
+
+
+class RecordedModel:
+    """The encoder of one collection, loaded on demand. Safe to share between threads."""
+
+    def __init__(
+        self,
+        collection: Path,
+        encoder: Encoder | str | os.PathLike[str] | None,
+        threads: int | None,
+    ) -> None:
+        """Remember what the caller of `gingham.open` asked for."""
+        self._collection = collection
+        self._asked = encoder
+        self._threads = threads
+        self._loaded: Encoder | None = encoder if isinstance(encoder, Encoder) else None
+        self._lock = threading.Lock()
+
+    def encoder(self, settings: Mapping[str, Any]) -> Encoder:
+        """The encoder, checked against the collection's settings.
+
+        Raises:
+            ModelError: it cannot be loaded.
+            ModelMismatchError: it is not the one that the collection was built with.
+            InputError: the collection's vectors were made elsewhere, nobody says by which model.
+        """
+        recorded = settings.get("model")
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load(recorded, known=settings.get("dim") is None)
+            loaded = self._loaded
+        if recorded is not None and recorded["fingerprint"] != loaded.fingerprint:
+            raise ModelMismatchError(
+                f"{self._collection} was built with {recorded['name']} "
+                f"({recorded['fingerprint'][:12]}), this is {loaded.name} "
+                f"({loaded.fingerprint[:12]}): open it with the first, or index again"
+            )
+        return loaded
+
+    def encoder_if_known(self, settings: Mapping[str, Any]) -> Encoder | None:
+        """The encoder, None where the collection has no model and none was asked for."""
+        if self._asked is None and settings.get("model") is None:
+            return None
+        return self.encoder(settings)
+
+    def record(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What to write into the settings with the vectors of this encoder."""
+        encoder = self.encoder(settings)
+        return {"model": {"name": encoder.name, "fingerprint": encoder.fingerprint}}
+
+    def _load(self, recorded: Mapping[str, Any] | None, *, known: bool) -> Encoder:
+        source = self._asked
+        if source is None and recorded is not None:
+            source = recorded["name"]
+        if source is None and not known:
+            raise InputError(
+                f"{self._collection} holds vectors that were made elsewhere: pass vectors, or open "
+                "it with encoder=…, the model that made them"
+            )
+        return source if isinstance(source, Encoder) else Encoder(source, threads=self._threads)
