@@ -1,0 +1,224 @@
+"""What the user sees: lines, JSON, hits with highlighted words, and a progress bar.
+
+Results go to stdout, progress and remarks to stderr; colour only on a terminal and without
+NO_COLOR. rich is imported where it is drawn with, never for plain output. Nothing here knows of
+collections.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from gingham.ranking import Hit
+
+if TYPE_CHECKING:
+    import rich.progress
+
+Spans = Sequence[tuple[int, int, float]]
+
+# Characters of a passage that are shown; the window with the best matches of a longer one.
+SHOWN = 420
+_SECONDS_BETWEEN_LINES = 5.0
+# Indexed text must not be able to steer the terminal it is shown on.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+
+
+def write(text: str = "") -> None:
+    """One line of result."""
+    print(text)
+
+
+def write_json(value: Any) -> None:
+    """One result as one line of JSON."""
+    # Never lossy: a stream that is not UTF-8 gets escapes.
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not utf8, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """One line that is no result."""
+    print(_CONTROL.sub("?", text), file=sys.stderr)
+
+
+def has_colour(stream: TextIO | None = None) -> bool:
+    """Whether to highlight: a terminal, and the user has not set NO_COLOR."""
+    out = sys.stdout if stream is None else stream
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def number(value: float) -> str:
+    """A count as people read it."""
+    return f"{value:,.0f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """The count with its noun."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+def hit_record(query: str, rank: int, hit: Hit) -> dict[str, Any]:
+    """A hit as JSON: its own fields, with the query and the rank in front."""
+    return {"query": query, "rank": rank, **asdict(hit), "metadata": dict(hit.metadata)}
+
+
+def write_hit(rank: int, hit: Hit, spans: Spans, shown: int = SHOWN) -> None:
+    """One hit: rank, score and id, and below them the passage with its matched words marked."""
+    name = _styled(_CONTROL.sub("?", hit.id), "1", has_colour())
+    write(f"{rank:>3}  {hit.score:6.2f}  {name}")
+    if hit.text:
+        write_passage(hit.text, spans, shown)
+
+
+def write_passage(text: str, spans: Spans, shown: int) -> None:
+    """A passage, indented and wrapped, with its matched words marked on a terminal."""
+    start, end = _window(text, spans, shown)
+    flat, marks = _flatten(text, spans, start, end)
+    if not sys.stdout.isatty():
+        write(f"      {flat}")
+        return
+    width = min(shutil.get_terminal_size().columns, 110) - 8
+    position = 0
+    for line in textwrap.wrap(flat, max(width, 20), break_on_hyphens=False):
+        position = flat.index(line, position)
+        write("      " + _marked(line, position, marks, has_colour()))
+        position += len(line)
+
+
+def _window(text: str, spans: Spans, shown: int) -> tuple[int, int]:
+    """The part of a long text that holds the best matches, from a word's start to a word's end."""
+    if len(text) <= shown:
+        return 0, len(text)
+    best, start = 0.0, 0
+    for first, _, _ in spans:
+        at = max(0, min(first - 60, len(text) - shown))
+        total = sum(score for a, b, score in spans if a >= at and b <= at + shown)
+        if total > best:
+            best, start = total, at
+    end = start + shown
+    if start and (space := re.search(r"\s", text[start:end])):
+        start += space.end()
+    if end < len(text) and " " in text[start:end]:
+        end = start + text[start:end].rindex(" ")
+    return start, end
+
+
+def _flatten(text: str, spans: Spans, start: int, end: int) -> tuple[str, list[tuple[int, int]]]:
+    """The window on one line, and where its matched words now are."""
+    pieces = ["… " if start else ""]
+    length = len(pieces[0])
+    marks: list[tuple[int, int]] = []
+
+    def put(part: str) -> None:
+        nonlocal length
+        flat = _CONTROL.sub("?", re.sub(r"\s+", " ", part))
+        pieces.append(flat)
+        length += len(flat)
+
+    position = start
+    for first, last, _ in spans:
+        if first < start or last > end:
+            continue
+        put(text[position:first])
+        before = length
+        put(text[first:last])
+        marks.append((before, length))
+        position = last
+    put(text[position:end])
+    return "".join(pieces) + (" …" if end < len(text) else ""), marks
+
+
+def _marked(line: str, at: int, marks: Iterable[tuple[int, int]], colour: bool) -> str:
+    shown, position = [], 0
+    for first, last in marks:
+        a, b = max(first - at, position), min(last - at, len(line))
+        if a < b:
+            shown += [line[position:a], _styled(line[a:b], "1;32", colour)]
+            position = b
+    return "".join([*shown, line[position:]])
+
+
+def _styled(text: str, code: str, colour: bool) -> str:
+    return f"\033[{code}m{text}\033[0m" if colour else text
+
+
+def write_table(rows: Mapping[str, str]) -> None:
+    """Names and values, one a line, values aligned."""
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        write(f"{name:<{width}}  {value}")
+
+
+class Bar:
+    """Progress on stderr: a bar with rate and time left, or, where that is no terminal, lines.
+
+    Args:
+        what: what is being done.
+        total: of what `update` is given as `done`; None where unknown.
+        quiet: show nothing.
+    """
+
+    def __init__(self, what: str, total: float | None, *, quiet: bool = False) -> None:
+        self.what = what
+        self.total = total
+        self._quiet = quiet
+        self._bar: rich.progress.Progress | None = None
+        self._task: rich.progress.TaskID | None = None
+        self._last_line = 0.0
+
+    def __enter__(self) -> Bar:
+        """Draw, where stderr is a terminal."""
+        if self._quiet or not sys.stderr.isatty():
+            return self
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%" if self.total else ""),
+            TextColumn("{task.fields[remark]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self.what, total=self.total, remark="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: float, remark: str) -> None:
+        """So much is done, and safe."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, remark=remark)
+        elif not self._quiet and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            share = f" {done / self.total:.0%}" if self.total else ""
+            note(f"{self.what}{share}: {remark}")
