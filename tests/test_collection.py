@@ -260,3 +260,10 @@ def test_odd_ids_are_kept(tmp_path: Path) -> None:
         assert collection.get(id).id == id
     assert {hit.id for hit in collection.search(random_vectors([2])[0], k=50)} == set(ids)
     assert collection.delete(ids) == len(ids)
+
+
+@pytest.mark.parametrize("name", ["with space", "100% sure?", "a#b", "ünï", "mode=rw&x"])
+def test_odd_paths_are_read(tmp_path: Path, name: str) -> None:
+    collection = gingham.open(tmp_path / name)
+    collection.add(random_vectors([2]), ids=["a"])
+    assert len(gingham.open(tmp_path / name, read_only=True)) == 1

@@ -1,31 +1,38 @@
-"""gingham: late-interaction search. Text in, ranked and explained passages out."""
+"""gingham: late-interaction search. Text in, ranked and explained passages out.
 
-from gingham.collection import Collection
-from gingham.collection import open_collection as open
-from gingham.document import Document, TokenVectors
-from gingham.encoder import Encoder
-from gingham.errors import (
-    CollectionError,
-    CollectionNotFoundError,
-    CorruptionError,
-    DimensionError,
-    DocumentNotFoundError,
-    EmptyInputError,
-    FilterError,
-    GinghamError,
-    InputError,
-    LockedError,
-    MissingDependencyError,
-    ModelError,
-    ModelMismatchError,
-    ReadOnlyError,
-    SourceError,
-    VersionError,
-)
-from gingham.kernels import maxsim
-from gingham.ranking import Explanation, Hit, TokenMatch
-from gingham.report import CollectionInfo, Progress
-from gingham.reranker import Reranker
+The public names, each imported when it is first used: `import gingham` loads nothing, so that
+whoever needs only the command line's help or an error class does not wait for NumPy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gingham.collection import Collection, open
+    from gingham.document import Document, TokenVectors
+    from gingham.encoder import Encoder
+    from gingham.errors import (
+        CollectionError,
+        CollectionNotFoundError,
+        CorruptionError,
+        DimensionError,
+        DocumentNotFoundError,
+        EmptyInputError,
+        FilterError,
+        GinghamError,
+        InputError,
+        LockedError,
+        MissingDependencyError,
+        ModelError,
+        ModelMismatchError,
+        ReadOnlyError,
+        SourceError,
+        VersionError,
+    )
+    from gingham.kernels import maxsim
+    from gingham.ranking import Explanation, Hit, TokenMatch
+    from gingham.report import CollectionInfo, Progress
+    from gingham.reranker import Reranker
 
 __version__ = "0.1.0"
 
@@ -59,3 +66,32 @@ __all__ = [
     "maxsim",
     "open",
 ]
+
+_HOMES = {
+    "Collection": "collection",
+    "CollectionInfo": "report",
+    "Document": "document",
+    "Encoder": "encoder",
+    "Explanation": "ranking",
+    "Hit": "ranking",
+    "Progress": "report",
+    "Reranker": "reranker",
+    "TokenMatch": "ranking",
+    "TokenVectors": "document",
+    "maxsim": "kernels",
+    "open": "collection",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name (PEP 562); all that are not in `_HOMES` are errors."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__})

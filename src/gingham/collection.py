@@ -40,7 +40,7 @@ from gingham.search import explanation, filters, searcher
 Query = str | TokenVectors | npt.NDArray[np.floating[Any]]
 
 
-def open_collection(
+def open(
     path: str | os.PathLike[str],
     encoder: Encoder | str | os.PathLike[str] | None = None,
     *,
@@ -358,7 +358,7 @@ class Collection:
         return intake.query_vectors(
             queries,
             settings.get("dim"),
-            lambda texts: self._model.encoder(settings).encode_queries(texts),
+            lambda texts: self._model.encode_queries(settings, texts),
         )
 
     def _one_query(self, query: Query) -> TokenVectors:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gingham.document import TokenVectors
 from gingham.encoder import Encoder
 from gingham.errors import InputError, ModelMismatchError
 
@@ -31,6 +32,7 @@ class RecordedModel:
         self._threads = threads
         self._loaded: Encoder | None = encoder if isinstance(encoder, Encoder) else None
         self._lock = threading.Lock()
+        self._last_queries: tuple[tuple[str, ...], TokenVectors] | None = None
 
     def encoder(self, settings: Mapping[str, Any]) -> Encoder:
         """The encoder, checked against the collection's settings.
@@ -52,6 +54,19 @@ class RecordedModel:
                 f"({loaded.fingerprint[:12]}): open it with the first, or index again"
             )
         return loaded
+
+    def encode_queries(self, settings: Mapping[str, Any], texts: Sequence[str]) -> TokenVectors:
+        """Vectors of queries; those of the last call are kept.
+
+        Whoever explains the hits of a query asks with it once more for each of them.
+        """
+        encoder = self.encoder(settings)
+        key = (encoder.fingerprint, *texts)
+        last = self._last_queries
+        if last is None or last[0] != key:
+            last = (key, encoder.encode_queries(texts))
+            self._last_queries = last
+        return last[1]
 
     def encoder_if_known(self, settings: Mapping[str, Any]) -> Encoder | None:
         """The encoder, None where the collection has no model and none was asked for."""

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
 
 import numpy as np
 
@@ -102,7 +101,7 @@ class Catalog:
             )
             connection.execute("PRAGMA synchronous = FULL")
             return connection
-        uri = f"file:{quote(str(self.path.resolve()))}?mode=ro"
+        uri = f"file:{_uri_path(self.path.resolve())}?mode=ro"
         try:
             connection = sqlite3.connect(
                 uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30
@@ -334,6 +333,14 @@ class Catalog:
         if row is None:
             raise CorruptionError(f"{self.path}: no answer to {statement!r}")
         return row[0]
+
+
+def _uri_path(path: Path) -> str:
+    """A path as SQLite's URIs want it: https://www.sqlite.org/uri.html, section 3.1."""
+    text = path.as_posix()
+    for character in "%?#":
+        text = text.replace(character, f"%{ord(character):02x}")
+    return text if text.startswith("/") else f"/{text}"  # C:/… on Windows
 
 
 def filterable(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
