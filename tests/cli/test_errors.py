@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from gingham.cli import main as main_module
+from gingham.cli.main import guarded
 
 from .conftest import Run, error_of
 
@@ -106,8 +107,8 @@ def test_errors_of_the_system_are_one_line_too(run: Run, monkeypatch: pytest.Mon
     def fail() -> None:
         raise OSError(28, "No space left on device", "docs.gingham")
 
-    with pytest.raises(main_module.typer.Exit) as stopped:
-        main_module.guarded(fail)()
+    with pytest.raises(typer.Exit) as stopped:
+        guarded(fail)()
     assert stopped.value.exit_code == 2
 
 
@@ -115,8 +116,8 @@ def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(main_module.typer.Exit) as stopped:
-        main_module.guarded(interrupt)()
+    with pytest.raises(typer.Exit) as stopped:
+        guarded(interrupt)()
     assert stopped.value.exit_code == 130
     assert capsys.readouterr().err == "interrupted\n"
 

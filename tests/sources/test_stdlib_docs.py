@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from gingham.document import Document
 from gingham.errors import SourceError
-from gingham.sources import stdlib_docs
 from gingham.sources.stdlib_docs import StandardLibrary
 
 
@@ -75,6 +75,7 @@ def test_nothing_private_and_no_tests(documents: dict[str, Document]) -> None:
 def test_nothing_is_run_or_printed_and_stripped_docstrings_do_not_matter() -> None:
     code = """
 import sys
+import sysconfig
 from gingham.sources.stdlib_docs import StandardLibrary
 before = set(sys.modules)
 count = sum(1 for _ in StandardLibrary())
@@ -87,7 +88,7 @@ if count < 3000 or (set(sys.modules) - before) & {"tkinter", "antigravity", "thi
 
 
 def test_python_without_documentation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(stdlib_docs.sysconfig, "get_path", lambda _: str(tmp_path))
-    monkeypatch.setattr(stdlib_docs.sys, "builtin_module_names", ("sys",))
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(sys, "builtin_module_names", ("sys",))
     with pytest.raises(SourceError, match="installed without the sources or docstrings"):
         list(StandardLibrary())

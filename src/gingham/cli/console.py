@@ -28,6 +28,8 @@ Spans = Sequence[tuple[int, int, float]]
 
 # Characters of a passage that are shown; the window with the best matches of a longer one.
 SHOWN = 420
+# The least similarity of a word that is highlighted: below it are "of" for "a" and the like.
+MATCH = 0.6
 _SECONDS_BETWEEN_LINES = 5.0
 # Indexed text must not be able to steer the terminal it is shown on.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
@@ -90,6 +92,7 @@ def write_hit(rank: int, hit: Hit, spans: Spans, shown: int = SHOWN) -> None:
 
 def write_passage(text: str, spans: Spans, shown: int) -> None:
     """A passage, indented and wrapped, with its matched words marked on a terminal."""
+    spans = _whole_words(text, spans)
     start, end = _window(text, spans, shown)
     flat, marks = _flatten(text, spans, start, end)
     if not sys.stdout.isatty():
@@ -101,6 +104,21 @@ def write_passage(text: str, spans: Spans, shown: int) -> None:
         position = flat.index(line, position)
         write("      " + _marked(line, position, marks, has_colour()))
         position += len(line)
+
+
+def _whole_words(text: str, spans: Spans) -> Spans:
+    """Tokens are pieces of words: the spans widened to words, and joined where they then touch."""
+    widened: list[tuple[int, int, float]] = []
+    for start, end, score in spans:
+        while start > 0 and text[start - 1].isalnum() and text[start].isalnum():
+            start -= 1
+        while end < len(text) and text[end].isalnum() and text[end - 1].isalnum():
+            end += 1
+        if widened and start < widened[-1][1]:
+            before = widened.pop()
+            start, end, score = before[0], max(before[1], end), max(before[2], score)
+        widened.append((start, end, score))
+    return widened
 
 
 def _window(text: str, spans: Spans, shown: int) -> tuple[int, int]:

@@ -23,13 +23,14 @@ from gingham.cli.storing import store
 if TYPE_CHECKING:
     from gingham.collection import Collection
 
+# Few of their words are words of the answers.
 QUESTIONS = (
     "read a csv file into dictionaries",
-    "run a function every time the program exits",
     "measure how long a piece of code takes",
     "make a temporary folder that deletes itself",
-    "which words are spelled almost like this one",
-    "wait until several threads have reached the same point",
+    "the middle value of a list of numbers",
+    "cache the result of an expensive call",
+    "which elements of a list are most common",
 )
 _HITS = 3
 _SHOWN = 170
@@ -130,7 +131,7 @@ def _ask(collection: Collection, as_json: bool) -> None:
                 record = console.hit_record(question, rank, hit)
                 console.write_json({**record, "seconds": round(seconds, 6)})
             continue
-        console.write(f"{question}?   ({seconds * 1000:.1f} ms)")
+        console.write(f'"{question}"   {seconds * 1000:.1f} ms')
         write_hits(collection, question, hits, _SHOWN)
 
 

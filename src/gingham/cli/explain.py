@@ -73,7 +73,9 @@ def _write(explanation: Explanation) -> None:
     terminal.print(table)
     if explanation.text is not None:
         console.write(explanation.id)
-        console.write_passage(explanation.text, explanation.highlights(), len(explanation.text))
+        console.write_passage(
+            explanation.text, explanation.highlights(console.MATCH), len(explanation.text)
+        )
 
 
 def _rows(explanation: Explanation) -> list[tuple[str, str, float, float]]:

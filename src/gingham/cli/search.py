@@ -92,7 +92,7 @@ def write_hits(
         console.write("no hits")
     for rank, hit in enumerate(hits, 1):
         spans = (
-            collection.explain_hit(query, hit).highlights()
+            collection.explain_hit(query, hit).highlights(console.MATCH)
             if hit.text is not None and (console.has_colour() or len(hit.text) > shown)
             else []
         )

@@ -41,7 +41,7 @@ _ELSEWHERE = {"os.path": tuple(sorted(_PATHS, reverse=True))}
 _FEWEST_WORDS = 4
 _FEWEST_DOCUMENTS = 500
 _LONGEST_SIGNATURE = 160
-_LONGEST_TEXT = 900  # characters, about 250 tokens: more costs time and finds no better
+_LONGEST_TEXT = 600  # characters, about 150 tokens: one passage, and quick to encode
 
 
 class StandardLibrary:
@@ -186,9 +186,7 @@ def _definition(node: ast.stmt, prefix: str, module: str, kind: str) -> Iterator
     if not isinstance(node, ast.ClassDef):
         yield from _document(name, f"({ast.unparse(node.args)})", kind, module, text)
         return
-    # A class without a docstring is still worth finding by its name and parameters (DictReader).
-    signature = _init_signature(node)
-    yield from _document(name, signature, "class", module, text or signature.replace("self, ", ""))
+    yield from _document(name, _init_signature(node), "class", module, text)
     for child in _top_level(node.body):
         yield from _definition(child, name, module, "method")
 
@@ -219,9 +217,7 @@ def _native_name(module: ModuleType, name: str, public: str) -> Iterator[Documen
 
 def _signature(value: object) -> str:
     text = getattr(value, "__text_signature__", None)
-    return (
-        re.sub(r"\$(?:self|module|type), (?:/, )?|\$(?:self|module|type)", "", text) if text else ""
-    )
+    return re.sub(r"\(\$\w+(?:, /)?(?:, )?", "(", text) if text else ""
 
 
 def _document(
@@ -229,13 +225,15 @@ def _document(
 ) -> Iterator[Document]:
     # Half of a docstring's value is in its first paragraphs; examples and references come last.
     cleaned = inspect.cleandoc(text) if isinstance(text, str) else ""
-    if len(cleaned.split()) < _FEWEST_WORDS:
+    # A class without a docstring is still worth finding by its name and parameters (DictReader).
+    said = cleaned or (signature if kind == "class" else "")
+    if len(said.split()) < _FEWEST_WORDS:
         return
     signature = re.sub(r"\((?:self|cls)(?:, /)?(?:, )?", "(", signature)
     if len(signature) > _LONGEST_SIGNATURE:
         signature = "(…)"
     where = "" if kind == "module" else f" in module {module}"
-    lines = f"{name}{signature}\n{kind}{where}\n{cleaned}"
+    lines = f"{name}{signature}\n{kind}{where}\n{cleaned}".rstrip()
     if len(lines) > _LONGEST_TEXT:
         lines = lines[:_LONGEST_TEXT].rsplit(None, 1)[0] + " …"
     yield Document(name, lines, {"module": module, "kind": kind})
