@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NATIVE := pyproject.toml CMakeLists.txt $(wildcard cpp/*.cpp cpp/*.h)
 
-.PHONY: help install demo test check lint format bench docs clean
+.PHONY: help install demo test check lint format bench docs sanitize clean
 
 help:
 	@echo "make demo     set up, index the standard library's documentation, answer questions"
@@ -13,6 +13,7 @@ help:
 	@echo "make format   let ruff rewrite the code"
 	@echo "make bench    kernels and encoder beside their peers"
 	@echo "make docs     write the generated pages: docs/cli.md and the kernels' stub"
+	@echo "make sanitize the kernels' C++ check under ASan and UBSan"
 	@echo "make clean    remove the environment and what was built"
 
 $(BIN)/python:
@@ -48,9 +49,17 @@ format: .venv/.develops
 bench: .venv/.develops
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/startup.py
 
 docs: .venv/.develops
 	$(BIN)/python docs/make_cli_reference.py
+	$(BIN)/python -m nanobind.stubgen -q -m gingham.kernels._native \
+		-o src/gingham/kernels/_native.pyi
+
+sanitize:
+	cmake -S . -B build/check -DGINGHAM_CPP_TESTS=ON -DGINGHAM_SANITIZE=address,undefined
+	cmake --build build/check
+	build/check/check_kernels
 
 clean:
 	rm -rf .venv build dist

@@ -31,6 +31,7 @@ void measure(const char* name, double lanes, const Loop& loop) {
 #define FMA_YMM(n) "vfmadd231ps %%ymm12, %%ymm12, %%ymm" #n "\n\t"
 #define FMA_ZMM(n) "vfmadd231ps %%zmm12, %%zmm12, %%zmm" #n "\n\t"
 #define MADD_YMM(n) "vpmaddwd %%ymm12, %%ymm12, %%ymm" #n "\n\t"
+#define MADD_ZMM(n) "vpmaddwd %%zmm12, %%zmm12, %%zmm" #n "\n\t"
 #define VNNI_ZMM(n) "vpdpbusd %%zmm12, %%zmm12, %%zmm" #n "\n\t"
 #define CLEAR "vxorps %%xmm12, %%xmm12, %%xmm12\n\t"
 
@@ -41,6 +42,8 @@ int main() {
     }
     if (__builtin_cpu_supports("avx512f"))
         measure("fma_zmm", 16, [] { __asm__ volatile(CLEAR TWELVE(FMA_ZMM)::: CLOBBERED); });
+    if (__builtin_cpu_supports("avx512bw"))
+        measure("madd_zmm", 32, [] { __asm__ volatile(CLEAR TWELVE(MADD_ZMM)::: CLOBBERED); });
     if (__builtin_cpu_supports("avx512vnni"))
         measure("vnni_zmm", 64, [] { __asm__ volatile(CLEAR TWELVE(VNNI_ZMM)::: CLOBBERED); });
 }

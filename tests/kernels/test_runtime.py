@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from gingham import kernels
-from gingham.errors import InputError
 
 QUERY = np.ones((32, 128), dtype=np.float32)
 
@@ -51,23 +50,6 @@ def test_the_best_body_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernels.instruction_set() == kernels.instruction_sets()[0]
     assert kernels.instruction_sets()[-1] == "portable"
     kernels.instruction_set.cache_clear()
-
-
-def test_threads_are_the_argument_then_the_environment_then_all_cores(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("GINGHAM_THREADS", raising=False)
-    assert kernels.default_threads() >= 1
-    monkeypatch.setenv("GINGHAM_THREADS", "3")
-    assert kernels.default_threads() == 3
-    assert kernels.default_threads(2) == 2
-    for wrong in ("0", "-1", "two", "1.5"):
-        monkeypatch.setenv("GINGHAM_THREADS", wrong)
-        with pytest.raises(InputError, match="GINGHAM_THREADS must be"):
-            kernels.default_threads()
-    for argument in (0, -1, True):
-        with pytest.raises(InputError, match="threads must be"):
-            kernels.default_threads(argument)
 
 
 def test_the_gil_is_released() -> None:
@@ -141,6 +123,6 @@ def test_the_committed_stub_is_what_the_build_generates(tmp_path: Path) -> None:
     generator.put(_native)
     committed = Path(__file__).parents[2] / "src/gingham/kernels/_native.pyi"
     assert generator.get() == committed.read_text(encoding="utf-8"), (
-        "regenerate it: make stubs, or python -m nanobind.stubgen -m gingham.kernels._native "
+        f"regenerate it: make docs, or python -m nanobind.stubgen -m gingham.kernels._native "
         f"-o {committed}"
     )

@@ -24,12 +24,13 @@ import numpy.typing as npt
 from gingham.document import TokenVectors
 from gingham.errors import DimensionError, InputError, MissingDependencyError
 from gingham.kernels import reference
+from gingham.threads import resolve_threads
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 Documents = TokenVectors | Sequence[npt.ArrayLike] | npt.NDArray[Any]
 
-__all__ = ["default_threads", "instruction_set", "instruction_sets", "maxsim", "score"]
+__all__ = ["instruction_set", "instruction_sets", "maxsim", "score"]
 
 
 def maxsim(query: npt.ArrayLike, documents: Documents, *, threads: int | None = None) -> Float32:
@@ -129,7 +130,7 @@ def score(
     if not _finite(query):
         raise InputError("query holds NaN or infinity: all vectors must be finite")
     name = instruction_set() if instructions is None else instructions
-    n_threads = default_threads(threads)
+    n_threads = resolve_threads(threads)
     if name == "reference":
         return reference.score(query, values, offsets, scales=scales, selection=selection)
     native = _compiled()
@@ -145,26 +146,6 @@ def score(
     except ValueError as error:
         raise InputError(str(error)) from None
     return scores
-
-
-def default_threads(threads: int | None = None) -> int:
-    """The argument, else `GINGHAM_THREADS`, else the cores that this process may use.
-
-    Raises:
-        InputError: it is not a whole number of at least 1.
-    """
-    if threads is not None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise InputError(f"threads must be a whole number of at least 1, got {threads!r}")
-        return threads
-    text = os.environ.get("GINGHAM_THREADS", "").strip()
-    if text:
-        if not text.isascii() or not text.isdigit() or int(text) < 1:
-            raise InputError(f"GINGHAM_THREADS must be a whole number of at least 1, got {text!r}")
-        return int(text)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @functools.cache
