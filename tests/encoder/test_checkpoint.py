@@ -213,6 +213,14 @@ def test_a_transformer_that_fails_is_told(damaged: Path) -> None:
 
 
 @pytest.mark.parity
+def test_a_transformer_of_another_size_is_told(damaged: Path) -> None:
+    save_weights(damaged, linear_weight=np.zeros((16, 48), np.float32))
+    edit(damaged / "1_Dense/config.json", in_features=48)
+    with pytest.raises(ModelError, match=r"shape \(1, 4, 32\), where the checkpoint has"):
+        Encoder(damaged).encode_documents("tide")
+
+
+@pytest.mark.parity
 def test_precision_chooses_the_file(colbert: Path, damaged: Path) -> None:
     assert load_checkpoint(colbert).onnx.name == "model.onnx"
     assert load_checkpoint(colbert, "int8").onnx.name == "model_int8.onnx"

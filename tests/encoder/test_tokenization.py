@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gingham import Encoder, InputError
+from gingham.encoder import tokenization
 
 pytestmark = pytest.mark.parity
 relaxed = settings(
@@ -122,6 +123,26 @@ def test_a_long_text_is_cut_and_keeps_its_end_mark(encoder: Encoder) -> None:
     assert tokens.spans[-2:].tolist() == [[90, 93], [0, 0]]
     query = encoder.tokenize_queries("the tide " * 100)
     assert len(query.token_ids) == encoder.query_length == 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the tide " * 10_000,
+        " " * 50_000 + "the tide " * 10_000,
+        "x" * 50_000 + " tide" * 100,
+        "the " * 8 + "x" * 50_000 + " tide" * 100,
+        "\n".join(["tide"] * 10_000),
+    ],
+)
+def test_the_head_of_a_book_has_the_tokens_of_the_book(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    head = encoder.tokenize_documents(text)
+    monkeypatch.setattr(tokenization, "_CHARACTERS_OF_A_TOKEN", 10**9)
+    whole = encoder.tokenize_documents(text)
+    np.testing.assert_array_equal(head.token_ids, whole.token_ids)
+    np.testing.assert_array_equal(head.spans, whole.spans)
 
 
 def test_every_character_of_unicode_survives(encoder: Encoder) -> None:

@@ -71,6 +71,8 @@ class Checkpoint:
         kept_ids: the only token ids of documents that get a vector; empty for all.
         dense: the layers between hidden states and vectors.
         normalises: whether vectors are scaled to unit length.
+        dim: of a vector.
+        hidden_size: of the transformer's output.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Checkpoint:
     dense: tuple[Dense, ...]
     normalises: bool
     dim: int
+    hidden_size: int
 
     @cached_property
     def fingerprint(self) -> str:
@@ -143,6 +146,7 @@ def load_checkpoint(
     query_length, document_length, augmentation = _read_lengths(folder)
     tasks = _field(mask or {}, "skiplist_tasks", (list, str), ["document"])
     onnx = find_onnx(folder, precision)
+    hidden_size = dense[0].weight.shape[1] if dense else _hidden_size(folder)
     return Checkpoint(
         name=name,
         folder=folder,
@@ -160,7 +164,8 @@ def load_checkpoint(
         kept_ids=tuple(map(int, _field(mask or {}, "keep_only_token_ids", list, []))),
         dense=dense,
         normalises=normalises,
-        dim=len(dense[-1].weight) if dense else _hidden_size(folder),
+        dim=len(dense[-1].weight) if dense else hidden_size,
+        hidden_size=hidden_size,
     )
 
 

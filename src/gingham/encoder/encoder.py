@@ -202,9 +202,8 @@ class Encoder:
     def _encode(self, texts: list[TokenizedText], batch_size: int) -> TokenVectors:
         tokens = pack(texts)
         values = np.empty((len(tokens.token_ids), self.dim), np.float32)
-        for i, hidden in self._session.run(texts, batch_size):
-            rows = self._project(hidden[texts[i].keep])
-            values[tokens.offsets[i] : tokens.offsets[i + 1]] = rows
+        for i, vectors in self._session.run(texts, batch_size, self._project):
+            values[tokens.offsets[i] : tokens.offsets[i + 1]] = vectors
         return TokenVectors(values, tokens.offsets, tokens.token_ids, tokens.spans)
 
     def _project(self, hidden: Float32) -> Float32:

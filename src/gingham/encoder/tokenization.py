@@ -25,6 +25,8 @@ from gingham.errors import InputError, ModelError
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
+# Of a text much longer than the model takes, this many characters a token are looked at first.
+_CHARACTERS_OF_A_TOKEN = 32
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -134,7 +136,12 @@ class Tokenization:
 
     def _encode(self, texts: Sequence[str], prompt: str, length: int) -> list[tuple[Int64, Int32]]:
         """Ids and spans of each text behind its prompt, cut to `length`."""
-        encodings = self.tokenizer.encode_batch([prompt + printable(text) for text in texts])
+        texts = [prompt + printable(text) for text in texts]
+        heads = [_head(text, length * _CHARACTERS_OF_A_TOKEN) for text in texts]
+        encodings = self.tokenizer.encode_batch(heads)
+        for i, (text, head) in enumerate(zip(texts, heads, strict=True)):
+            if len(head) < len(text) and len(encodings[i]) <= length:  # mostly white space
+                encodings[i] = self.tokenizer.encode(text)
         return [self._cut(encoding, len(prompt), length) for encoding in encodings]
 
     def _cut(self, encoding: Encoding, shift: int, length: int) -> tuple[Int64, Int32]:
@@ -197,6 +204,14 @@ def printable(text: str) -> str:
     except UnicodeEncodeError:
         return _SURROGATES.sub("\ufffd", text)
     return text
+
+
+def _head(text: str, size: int) -> str:
+    """The beginning of a text, cut before a word: its tokens are those of the whole text."""
+    if len(text) <= size:
+        return text
+    parts = text[:size].rsplit(None, 1)
+    return parts[0] if len(parts) == 2 else ""
 
 
 def check_texts(texts: Sequence[object], first: int = 0) -> None:
