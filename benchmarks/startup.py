@@ -23,6 +23,7 @@ import numpy as np
 import gingham
 from gingham import TokenVectors
 from gingham.index.writer import IndexWriter, NewDocument
+from gingham.recorded_model import RecordedModel
 from gingham.sources.stdlib_docs import StandardLibrary
 
 TOKENS = 75
@@ -35,6 +36,7 @@ def make_collection(path: Path, passages: int) -> None:
     seed = encoder.encode_documents(texts).values
     generator = np.random.default_rng(0)
     gingham.open(path)
+    model = RecordedModel(path, encoder, None).record({})
     with IndexWriter(path) as writer:
         for start in range(0, passages, 2000):
             count = min(2000, passages - start)
@@ -47,7 +49,6 @@ def make_collection(path: Path, passages: int) -> None:
                 NewDocument(f"d{i}", texts[i % 400], "{}", b"", ((0, len(texts[i % 400])),))
                 for i in range(start, start + count)
             ]
-            model = {"model": {"name": encoder.name, "fingerprint": encoder.fingerprint}}
             writer.add(documents, [TokenVectors(values, offsets)], "int8", model)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -231,3 +232,17 @@ def test_the_reranker_orders_candidates(encoder: Encoder) -> None:
         reranker.rank(" ", ["a"])
     with pytest.raises(InputError):
         reranker.rank("why?", ["a"], ids=["a", "b"])
+
+
+def test_reopening_takes_the_recorded_precision(tmp_path: Path, encoder: Encoder) -> None:
+    """A folder with both graphs opens with the one that made the collection's vectors."""
+    folder = tmp_path / "model"
+    shutil.copytree(encoder._checkpoint.folder, folder)
+    shutil.copy(folder / "onnx" / "model_int8.onnx", folder / "onnx" / "model.onnx")
+    collection = gingham.open(tmp_path / "c", Encoder(folder, precision="int8"))
+    collection.add(["a text"], ids=["a"])
+    collection.close()
+    again = gingham.open(tmp_path / "c")
+    assert again.search("text")[0].id == "a"
+    assert Encoder(folder).precision == "fp32"  # what the folder alone would give
+    assert again._model.encoder(again._snapshot.settings).precision == "int8"

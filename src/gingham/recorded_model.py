@@ -77,12 +77,19 @@ class RecordedModel:
     def record(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What to write into the settings with the vectors of this encoder."""
         encoder = self.encoder(settings)
-        return {"model": {"name": encoder.name, "fingerprint": encoder.fingerprint}}
+        return {
+            "model": {
+                "name": encoder.name,
+                "precision": encoder.precision,
+                "fingerprint": encoder.fingerprint,
+            }
+        }
 
     def _load(self, recorded: Mapping[str, Any] | None, *, known: bool) -> Encoder:
         source = self._asked
         if source is None and recorded is not None:
-            source = recorded["name"]
+            name, precision = recorded["name"], recorded["precision"]
+            return Encoder(name, threads=self._threads, precision=precision)
         if source is None and not known:
             raise InputError(
                 f"{self._collection} holds vectors that were made elsewhere: pass vectors, or open "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -65,6 +66,11 @@ class Encoder:
     def name(self) -> str:
         """What opens this model again: a hub name, an absolute folder, or "gingham-mini"."""
         return self._checkpoint.name
+
+    @property
+    def precision(self) -> Literal["fp32", "int8"]:
+        """What the transformer computes with; the argument that opens the same file again."""
+        return "int8" if self._checkpoint.quantised else "fp32"
 
     @property
     def dim(self) -> int:
