@@ -22,16 +22,15 @@ from gingham.codec.scalar import SCALAR_CODECS, ScalarCodec
 from gingham.document import Document, Float32, TokenVectors
 from gingham.encoder import Encoder
 from gingham.errors import (
-    CollectionError,
     CorruptionError,
     DocumentNotFoundError,
     InputError,
-    ReadOnlyError,
 )
 from gingham.index.commit import create_collection
+from gingham.index.handle import IndexHandle
 from gingham.index.segment_reader import Segment
 from gingham.index.snapshot import Snapshot
-from gingham.index.writer import IndexWriter, NewDocument
+from gingham.index.writer import NewDocument
 from gingham.ranking import Explanation, Hit
 from gingham.recorded_model import RecordedModel
 from gingham.report import CollectionInfo, Progress
@@ -55,7 +54,8 @@ def open(
         encoder: an `Encoder`, or the path or hub name of a model; the collection's own model if
             None, the bundled one for a new collection. Nothing is loaded before text is seen.
         threads: for encoding and scoring; `GINGHAM_THREADS`, else all cores, if None.
-        read_only: never create or write anything.
+        read_only: never create or change anything. (SQLite may put its own -wal and -shm files
+            beside the catalog.)
         codec: how a new collection keeps token vectors, "int8" or "fp16".
 
     Raises:
@@ -65,6 +65,8 @@ def open(
     """
     if codec not in SCALAR_CODECS:
         raise InputError(f"codec {codec!r} is unknown: use one of {', '.join(SCALAR_CODECS)}")
+    if "\0" in os.fspath(path):
+        raise InputError(f"a path cannot hold a NUL character: {os.fspath(path)!r}")
     folder = Path(path).expanduser()
     if not read_only:
         create_collection(folder)
@@ -74,8 +76,9 @@ def open(
 class Collection:
     """Documents with their token vectors, in a directory. Made by `gingham.open`.
 
-    What it sees is fixed when it is opened, at each of its own writes and at `refresh`: other
-    writers never change the answers in between. May be shared between threads.
+    What it sees is fixed when it is opened, at each of its own commits and at `refresh`: other
+    writers never change the answers in between. May be shared between threads: searches run side
+    by side, writes one after the other.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class Collection:
         self._threads = threads
         self._model = RecordedModel(path, encoder, threads)
         self._new_codec: ScalarCodec = codec
-        self._held: Snapshot | None = Snapshot(path)
+        self._index = IndexHandle(path, read_only=read_only)
 
     # Writing ------------------------------------------------------------------------------------
 
@@ -125,45 +128,29 @@ class Collection:
             LockedError: another writer is at work.
             ReadOnlyError: opened with `read_only`.
         """
-        self._require_writable()
-        vectors = isinstance(documents, TokenVectors)
+        if isinstance(documents, TokenVectors):
+            batches = intake.vector_batches(documents, ids, metadata)
+        else:
+            batches = intake.text_batches(documents, ids, metadata, self._encode)
         taken = skipped = passages = tokens = 0
-        try:
-            with IndexWriter(self.path) as writer:
-                for batch in (
-                    intake.vector_batches(documents, ids, metadata)
-                    if isinstance(documents, TokenVectors)
-                    else intake.text_batches(documents, ids, metadata, self._encode)
-                ):
-                    stored = writer.digests([document.id for document in batch.documents])
-                    fresh = [d for d in batch.documents if stored.get(d.id) != d.digest]
-                    if fresh:
-                        settings = writer.settings
-                        model = {} if vectors else self._model.record(settings)
-                        fresh, batches = batch.encode(fresh)
-                        codec = settings.get("codec", self._new_codec)
-                        record = writer.add(fresh, batches, codec, model)
-                        self._follow(writer)
-                        passages += record.passages
-                        tokens += record.tokens
-                    taken += batch.taken
-                    skipped += len(batch.documents) - len(fresh)
-                    if progress is not None:
-                        progress(Progress(taken, skipped, passages, tokens))
-        finally:
-            self.refresh()
+        with self._index.writer() as writer:
+            for batch in batches:
+                stored = writer.digests([document.id for document in batch.documents])
+                fresh = [d for d in batch.documents if stored.get(d.id) != d.digest]
+                if fresh:
+                    settings = writer.settings
+                    text = not isinstance(documents, TokenVectors)
+                    model = self._model.record(settings) if text else {}
+                    codec = settings.get("codec", self._new_codec)
+                    record = writer.add(*batch.encode(fresh), codec, model)
+                    self._index.follow(writer)
+                    passages += record.passages
+                    tokens += record.tokens
+                taken += batch.taken
+                skipped += len(batch.documents) - len(fresh)
+                if progress is not None:
+                    progress(Progress(taken, skipped, passages, tokens))
         return taken
-
-    def _follow(self, writer: IndexWriter) -> None:
-        """See the commit just made.
-
-        A snapshot that is held keeps the catalog's log from being emptied; in a long `add` that
-        would be our own. Taken once more after the log was copied, it needs the log no longer.
-        """
-        self.refresh()
-        if writer.log_is_long():
-            writer.checkpoint()
-            self.refresh()
 
     def delete(self, ids: str | Iterable[str], *, missing_ok: bool = False) -> int:
         """Delete documents by id, all or, where one is missing, none.
@@ -180,11 +167,10 @@ class Collection:
             LockedError: another writer is at work.
             ReadOnlyError: opened with `read_only`.
         """
-        self._require_writable()
         wanted = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
         for id in wanted:
             intake.check_id(id)
-        with IndexWriter(self.path) as writer:
+        with self._index.writer() as writer:
             missing = sorted(set(wanted) - writer.digests(wanted).keys())
             if missing and not missing_ok:
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -192,7 +178,7 @@ class Collection:
                     f"no document {missing[0]!r}{more} in {self.path}: nothing was deleted"
                 )
             deleted = writer.delete(wanted)
-        self.refresh()
+            self._index.follow(writer)
         return deleted
 
     def optimize(self) -> None:
@@ -202,10 +188,9 @@ class Collection:
             LockedError: another writer is at work.
             ReadOnlyError: opened with `read_only`.
         """
-        self._require_writable()
-        with IndexWriter(self.path) as writer:
+        with self._index.writer() as writer:
             writer.optimize()
-        self.refresh()
+            self._index.follow(writer)
 
     # Reading ------------------------------------------------------------------------------------
 
@@ -235,7 +220,8 @@ class Collection:
             DimensionError: the query's vectors have another dimension than the collection's.
             ModelMismatchError: the collection was built with another model.
         """
-        return self._search(self._one_query(query), k, where, group)[0]
+        snapshot = self._snapshot
+        return self._search(snapshot, self._one_query(snapshot, query), k, where, group)[0]
 
     def search_many(
         self,
@@ -249,7 +235,8 @@ class Collection:
         """`search` for several queries, encoded together; the hits of each, in order."""
         if isinstance(queries, str):
             raise InputError("search_many takes a list of queries: use search for one")
-        return self._search(self._query_vectors(queries), k, where, group)
+        snapshot = self._snapshot
+        return self._search(snapshot, self._query_vectors(snapshot, queries), k, where, group)
 
     def explain(self, query: Query, id: str) -> Explanation:
         """Which token of a document's best passage answers each token of the query.
@@ -258,12 +245,12 @@ class Collection:
             DocumentNotFoundError: no document has this id.
         """
         snapshot, segment, run = self._passages(id)
-        vectors = self._one_query(query)[0]
+        vectors = self._one_query(snapshot, query)[0]
         row = explanation.best_passage(vectors, segment, run)
         return self._explain(snapshot, query, vectors, id, segment, row)
 
     def explain_hit(self, query: Query, hit: Hit) -> Explanation:
-        """`explain` for the very passage of a hit.
+        """`explain` for the passage of a hit: the one with its id and span, as it is now.
 
         Raises:
             DocumentNotFoundError: the document has changed since and has no such passage.
@@ -271,7 +258,7 @@ class Collection:
         snapshot, segment, run = self._passages(hit.id)
         for row in range(run.start, run.stop):
             if segment.span(row) == hit.span:
-                vectors = self._one_query(query)[0]
+                vectors = self._one_query(snapshot, query)[0]
                 return self._explain(snapshot, query, vectors, hit.id, segment, row)
         raise DocumentNotFoundError(f"document {hit.id!r} has no passage {hit.span} any more")
 
@@ -291,22 +278,20 @@ class Collection:
         return self._snapshot.info()
 
     def verify(self) -> None:
-        """Read every byte of every segment and compare with its checksum.
+        """Read every byte of every segment and every document, and compare with checksums.
 
         Raises:
-            CorruptionError: a file is damaged.
+            CorruptionError: something is damaged; the message names it.
         """
-        for segment in self._snapshot.segments:
-            segment.verify()
+        self._snapshot.verify()
 
     def refresh(self) -> None:
         """See what other writers have committed since."""
-        if self._held is not None:
-            self._held = Snapshot(self.path)
+        self._index.refresh()
 
     def close(self) -> None:
         """Let go of the snapshot; every write was durable when it returned."""
-        self._held = None
+        self._index.close()
 
     def __len__(self) -> int:
         """Documents."""
@@ -331,21 +316,14 @@ class Collection:
 
     def __repr__(self) -> str:
         """Path and size."""
-        size = f"{len(self)} documents" if self._held is not None else "closed"
+        size = f"{len(self)} documents" if self._index.is_open else "closed"
         return f"Collection({str(self.path)!r}, {size})"
 
     # --------------------------------------------------------------------------------------------
 
     @property
     def _snapshot(self) -> Snapshot:
-        if self._held is None:
-            raise CollectionError(f"{self.path}: this collection was closed; open it again")
-        return self._held
-
-    def _require_writable(self) -> None:
-        _ = self._snapshot
-        if self.read_only:
-            raise ReadOnlyError(f"{self.path} was opened with read_only=True: open it without")
+        return self._index.snapshot
 
     def _encode(self, fresh: list[NewDocument]) -> tuple[list[NewDocument], Iterable[TokenVectors]]:
         encoder = self._model.encoder(self._snapshot.settings)
@@ -353,27 +331,31 @@ class Collection:
         passages = ((d.text or "")[start:end] for d in split for start, end in d.spans)
         return split, encoder.iter_documents(passages)
 
-    def _query_vectors(self, queries: Query | Sequence[str]) -> TokenVectors:
-        settings = self._snapshot.settings
+    def _query_vectors(self, snapshot: Snapshot, queries: Query | Sequence[str]) -> TokenVectors:
+        settings = snapshot.settings
         return intake.query_vectors(
             queries,
             settings.get("dim"),
             lambda texts: self._model.encode_queries(settings, texts),
         )
 
-    def _one_query(self, query: Query) -> TokenVectors:
-        vectors = self._query_vectors(query)
+    def _one_query(self, snapshot: Snapshot, query: Query) -> TokenVectors:
+        vectors = self._query_vectors(snapshot, query)
         if len(vectors) != 1:
             raise InputError(f"one query is asked at a time, got {len(vectors)}: use search_many")
         return vectors
 
     def _search(
-        self, queries: TokenVectors, k: int, where: Mapping[str, Any] | None, group: bool
+        self,
+        snapshot: Snapshot,
+        queries: TokenVectors,
+        k: int,
+        where: Mapping[str, Any] | None,
+        group: bool,
     ) -> list[list[Hit]]:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise InputError(f"k is how many hits, a whole number of at least 1; got {k!r}")
         condition = None if where is None else filters.parse(where)
-        snapshot = self._snapshot
         return [
             _hits(
                 snapshot,

@@ -63,6 +63,8 @@ class TokenVectors:
         values, offsets = self.values, self.offsets
         _require(values, np.float32, 2, "values")
         _require(offsets, np.int64, 1, "offsets")
+        if values.shape[1] == 0:
+            raise InputError(f"vectors need at least one dimension, got shape {values.shape}")
         if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(values):
             raise InputError(
                 f"offsets must start at 0 and end at the number of tokens, {len(values)}; "

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from gingham.document import Document, TokenVectors
 from gingham.errors import DimensionError, EmptyInputError, InputError
+from gingham.index.catalog import content_digest
 from gingham.index.writer import NewDocument
 
 # A commit's worth of text: about 60 000 tokens, a few seconds of encoding on two cores.
@@ -25,6 +26,8 @@ _BATCH_CHARACTERS = 250_000
 _BATCH_DOCUMENTS = 4096
 
 _MISSING = object()
+_DEEPEST = 64  # levels of metadata: the JSON parser's recursion is bounded
+_LARGEST = 65504.0  # see IndexWriter
 
 Encode = Callable[[list[NewDocument]], tuple[list[NewDocument], Iterable[TokenVectors]]]
 
@@ -137,6 +140,8 @@ def metadata_json(id: str, metadata: Mapping[str, Any]) -> str:
         raise InputError(f"document {id!r}: metadata must be a mapping, got {metadata!r}")
     if not all(isinstance(key, str) for key in metadata):
         raise InputError(f"document {id!r}: metadata keys must be strings")
+    if _depth(metadata) > _DEEPEST:
+        raise InputError(f"document {id!r}: metadata is nested deeper than {_DEEPEST} levels")
     for key, value in metadata.items():
         for item in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(item, int) and not -(2**63) <= item < 2**63:
@@ -149,19 +154,26 @@ def metadata_json(id: str, metadata: Mapping[str, Any]) -> str:
     return text
 
 
-def prepare(document: Document, vectors: bytes = b"") -> NewDocument:
-    """A checked document as the index stores it, with a digest but not yet with passages.
+def _depth(value: object) -> int:
+    """Levels of nesting, without recursion; counts no further than it must."""
+    level, depth = [value], 0
+    while level and depth <= _DEEPEST:
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, Mapping):
+                inner.extend(item.values())
+            elif isinstance(item, (list, tuple)):
+                inner.extend(item)
+        level, depth = inner, depth + 1
+    return depth
 
-    The digest changes with the text, the metadata and, where there is no text, the vectors. Its
-    parts are length-prefixed, so that no text can pass for another's metadata.
-    """
+
+def prepare(document: Document, vectors: bytes | None = None) -> NewDocument:
+    """A checked document as the index stores it, with a digest but not yet with passages."""
     id = check_id(document.id)
     metadata = metadata_json(id, document.metadata)
-    state = hashlib.blake2b(digest_size=16)
-    for part in ((document.text or "").encode(), metadata.encode(), vectors):
-        state.update(len(part).to_bytes(8, "little"))
-        state.update(part)
-    return NewDocument(id, document.text, metadata, state.digest(), ((0, 0),))
+    digest = content_digest(document.text, metadata, vectors)
+    return NewDocument(id, document.text, metadata, digest, ((0, 0),))
 
 
 def text_batches(
@@ -180,8 +192,8 @@ def text_batches(
     for document in documents(texts, ids, metadata):
         # Popped first, so that the document is placed where its last version stood.
         chunk.pop(document.id, None)
-        chunk[document.id] = prepare(document)
-        size += len(document.text or "")
+        chunk[document.id] = prepared = prepare(document)
+        size += len(document.text or "") + len(prepared.metadata)
         taken += 1
         if size >= _BATCH_CHARACTERS or taken >= _BATCH_DOCUMENTS:
             yield Batch(list(chunk.values()), taken, encode)
@@ -203,6 +215,8 @@ def vector_batches(
     if ids is None:
         raise InputError("token vectors need ids: pass ids=[…], one a text")
     names = [ids] if isinstance(ids, str) else list(ids)
+    if isinstance(metadata, Mapping):
+        metadata = [metadata]
     records = [{}] * len(names) if metadata is None else list(metadata)
     if not len(names) == len(vectors) == len(records):
         raise InputError(
@@ -253,10 +267,15 @@ def query_vectors(
                 raise InputError(f"a query is a {type(text).__name__}: pass text or vectors")
             if not text.strip():
                 raise EmptyInputError("the query is empty: ask something")
-        if dim is None:
-            nothing = np.empty((0, 1), dtype=np.float32)
+        if dim is None or not texts:
+            nothing = np.empty((0, dim or 1), dtype=np.float32)
             return TokenVectors(nothing, np.zeros(len(texts) + 1, dtype=np.int64))
         queries = encode(texts)
+    if not (np.abs(queries.values) <= _LARGEST).all():
+        raise InputError(
+            f"the query has components that are NaN, infinite or beyond {_LARGEST:g}: token "
+            "vectors are of about unit length"
+        )
     if dim is not None and queries.dim != dim:
         raise DimensionError(
             f"the query has vectors of {queries.dim} dimensions, the collection {dim}: "

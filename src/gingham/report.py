@@ -34,12 +34,12 @@ class CollectionInfo:
         dim: their dimension; None in an empty collection.
         codec: how they are kept, "int8" or "fp16".
         segments: folders that a search visits.
-        bytes: all files together.
+        bytes: all files together, as they are on disk now.
         bytes_per_token: `bytes / tokens`, text and catalog included.
         model: the name of the model; None where only vectors were added.
         fingerprint: of the model, see `Encoder.fingerprint`.
         generation: commits so far.
-        format_version: see FORMAT.md.
+        format_version: that this gingham writes, see FORMAT.md.
     """
 
     path: str

@@ -61,6 +61,8 @@ class Reranker:
         """
         if not query.strip():
             raise EmptyInputError("the query is empty: ask something")
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            raise InputError(f"k is how many hits, a whole number of at least 1; got {k!r}")
         if isinstance(documents, str):
             raise InputError("documents must be a list of texts, got one string")
         names = [str(i) for i in range(len(documents))] if ids is None else list(ids)

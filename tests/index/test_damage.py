@@ -241,6 +241,77 @@ def test_a_second_writer_is_told_and_a_dead_one_is_forgotten(collection: Collect
     assert "x" in collection
 
 
+def test_a_lost_catalog_does_not_cost_the_segments(collection: Collection) -> None:
+    before = [file.read_bytes() for file in segment_files(collection)]
+    collection.close()
+    catalog = collection.path / "catalog.sqlite"
+    saved = catalog.read_bytes()
+    catalog.unlink()
+    with pytest.raises(CorruptionError) as caught:
+        gingham.open(collection.path)
+    assert "missing" in one_line(caught)
+    assert [file.read_bytes() for file in segment_files(collection)] == before
+    catalog.write_bytes(saved)
+    assert len(gingham.open(collection.path)) == 40
+
+
+def edit_catalog(collection: Collection, statement: str) -> None:
+    collection.close()
+    connection = sqlite3.connect(collection.path / "catalog.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE settings SET value = '\"many\"' WHERE key = 'next_document'",
+        "UPDATE settings SET value = '{' WHERE key = 'generation'",
+        "INSERT INTO settings VALUES ('model', '[1]')",
+        "INSERT INTO settings VALUES ('model', '{}')",
+        "UPDATE segments SET tokens = 'many'",
+        "UPDATE segments SET codec = 'zip'",
+        "UPDATE segments SET dim = 17",
+        "UPDATE documents SET metadata = '{' WHERE id = 'd0'",
+        "UPDATE documents SET text = 'forged' WHERE id = 'd0'",
+        "UPDATE metadata SET number = 'x' WHERE key = 'n'",
+        "DROP TABLE tombstones",
+        "DELETE FROM documents WHERE id = 'd0'",
+    ],
+)
+def test_an_edited_catalog_gives_our_errors(collection: Collection, statement: str) -> None:
+    edit_catalog(collection, statement)
+
+    def use() -> None:
+        opened = gingham.open(collection.path)
+        opened.search(QUERY, k=50, where={"n": {"$gte": 0}})
+        opened.verify()
+
+    with pytest.raises(CorruptionError) as caught:
+        use()
+    one_line(caught)
+
+
+@pytest.mark.parametrize("key", ["next_segment", "next_document"])
+def test_a_lost_counter_never_costs_a_segment_or_a_document(
+    collection: Collection, key: str
+) -> None:
+    edit_catalog(collection, f"DELETE FROM settings WHERE key = '{key}'")  # noqa: S608
+    again = gingham.open(collection.path)
+    again.add(random_vectors([2]), ids=["new"])
+    assert len(again.search(QUERY, k=50)) == 41
+
+
+def test_verify_reads_texts_and_metadata(collection: Collection) -> None:
+    collection.verify()
+    collection.close()
+    path = collection.path / "catalog.sqlite"
+    path.write_bytes(path.read_bytes().replace(b'"parity": "even"', b'"parity": "evil"', 1))
+    with pytest.raises(CorruptionError, match="not as they were"):
+        gingham.open(collection.path).verify()
+
+
 KILLED_WHILE_WRITING = """
 import os, sys
 from pathlib import Path

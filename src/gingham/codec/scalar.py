@@ -17,7 +17,6 @@ from gingham.kernels.reference import quantize
 
 ScalarCodec = Literal["int8", "fp16"]
 SCALAR_CODECS: tuple[ScalarCodec, ...] = ("int8", "fp16")
-CODE_DTYPES: dict[ScalarCodec, npt.DTypeLike] = {"int8": np.int8, "fp16": np.float16}
 
 
 def encode(values: Float32, codec: ScalarCodec) -> tuple[npt.NDArray[Any], Float32 | None]:

@@ -1,16 +1,13 @@
-"""Every SQL statement: documents, metadata, segments, tombstones, settings.
+"""Every SQL statement on documents, metadata, segments, tombstones and settings.
 
-All statements are constants; all values are bound. A catalog is one SQLite database in WAL mode:
-readers hold a transaction and so a snapshot, the writer never waits for them. Whoever calls decides
-where transactions begin and end.
+All are constants; all values are bound. Whoever calls decides where transactions begin and end.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,13 +16,22 @@ import numpy as np
 
 from gingham.codec.scalar import SCALAR_CODECS, ScalarCodec
 from gingham.document import Document, Int64
-from gingham.errors import CollectionNotFoundError, CorruptionError, VersionError
-from gingham.index.layout import APPLICATION_ID, CATALOG, FORMAT_VERSION
-from gingham.index.migrations import MIGRATIONS, migrate
+from gingham.errors import CorruptionError
+from gingham.index.database import Database
+from gingham.index.layout import CATALOG
 from gingham.index.segment_writer import SegmentRecord
 
 Scalar = str | int | float | bool | None
 
+_SETTINGS: dict[str, type] = {
+    "dim": int,
+    "codec": str,
+    "model": dict,
+    "generation": int,
+    "next_document": int,
+    "next_segment": int,
+}
+_MODEL = ("name", "precision", "fingerprint")
 _COMPARISONS = {
     "$eq": "SELECT number FROM metadata WHERE key = ? AND kind = ? AND value = ?",
     "$gt": "SELECT number FROM metadata WHERE key = ? AND kind = ? AND value > ?",
@@ -47,6 +53,20 @@ class DocumentRow:
     digest: bytes
 
 
+def content_digest(text: str | None, metadata: str, vectors: bytes | None = None) -> bytes:
+    """Changes with a document's content: 16 bytes for text and metadata, 16 more for vectors.
+
+    The parts are length-prefixed, so that no text can pass for another's metadata.
+    """
+    state = hashlib.blake2b(digest_size=16)
+    for part in ((text or "").encode(), metadata.encode()):
+        state.update(len(part).to_bytes(8, "little"))
+        state.update(part)
+    if vectors is None:
+        return state.digest()
+    return state.digest() + hashlib.blake2b(vectors, digest_size=16).digest()
+
+
 def kind_of(value: Scalar) -> str:
     """The class of values that a metadata value is compared within."""
     if value is None:
@@ -57,121 +77,13 @@ def kind_of(value: Scalar) -> str:
 
 
 class Catalog:
-    """One connection to catalog.sqlite, with a method a statement."""
+    """What the tables hold, with a method a statement."""
 
     def __init__(self, collection: Path, *, writable: bool) -> None:
-        """Connect, and check that this is a catalog of ours and of a version we know.
-
-        Raises:
-            CollectionNotFoundError: there is no catalog.
-            CorruptionError: not an SQLite database, or not ours.
-            VersionError: written by a newer gingham.
-        """
-        self.path = collection / CATALOG
-        if not self.path.is_file():
-            raise CollectionNotFoundError(
-                f"{collection}: no collection here; create one with gingham.open or `gingham add`"
-            )
-        with self.reporting_damage():
-            self._connection = self._connect(writable)
-            self._check()
-
-    @classmethod
-    def create(cls, collection: Path) -> None:
-        """Create the catalog of a collection; whole or not there, whatever happens meanwhile."""
-        path = collection / f"{CATALOG}.new"
-        path.unlink(missing_ok=True)
-        connection = sqlite3.connect(path, isolation_level=None)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
-            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION:d}")
-            migrate(connection)
-            connection.execute("COMMIT")
-        finally:
-            connection.close()  # the last to close folds the log into the file
-        path.replace(collection / CATALOG)
-
-    def _connect(self, writable: bool) -> sqlite3.Connection:
-        if writable:
-            connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, timeout=30
-            )
-            connection.execute("PRAGMA synchronous = FULL")
-            return connection
-        uri = f"file:{_uri_path(self.path.resolve())}?mode=ro"
-        try:
-            connection = sqlite3.connect(
-                uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30
-            )
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError:
-            # A read-only file system has no room for the shared memory of WAL; nobody can write
-            # there either, so the file may be read as it stands.
-            connection = sqlite3.connect(
-                uri + "&immutable=1", uri=True, isolation_level=None, check_same_thread=False
-            )
-        return connection
-
-    def _check(self) -> None:
-        application = self._one("PRAGMA application_id")
-        version = self._one("PRAGMA user_version")
-        if application != APPLICATION_ID:
-            raise CorruptionError(f"{self.path}: an SQLite database, but not gingham's")
-        if version > FORMAT_VERSION:
-            raise VersionError(
-                f"{self.path}: format {version}, this gingham reads up to {FORMAT_VERSION}: "
-                "pip install --upgrade gingham"
-            )
-        names = {name for (name,) in self._connection.execute("SELECT name FROM migrations")}
-        missing = [step.__name__ for step in MIGRATIONS if step.__name__ not in names]
-        if missing:
-            raise CorruptionError(f"{self.path}: lacks the schema steps {missing}")
-
-    @contextmanager
-    def reporting_damage(self) -> Iterator[None]:
-        """Turn SQLite's complaints about the file into ours."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise CorruptionError(f"{self.path}: cannot be used: {error}") from error
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Write all that happens inside, or nothing."""
-        with self.reporting_damage():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def hold_snapshot(self) -> None:
-        """From here on this connection sees the catalog as it now is, until `close`."""
-        with self.reporting_damage():
-            self._connection.execute("BEGIN")
-            self._connection.execute("SELECT count(*) FROM settings").fetchone()
-
-    def close(self) -> None:
-        """Give up the connection and its snapshot."""
-        self._connection.close()
-
-    def log_bytes(self) -> int:
-        """Size of the write-ahead log."""
-        try:
-            return Path(f"{self.path}-wal").stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def checkpoint(self) -> None:
-        """Copy the write-ahead log into the database, as far as no snapshot needs it."""
-        with self.reporting_damage():
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        """Connect; see `Database`."""
+        self.database = Database(collection, writable=writable)
+        self.path = self.database.path
+        self._rows, self._row = self.database.rows, self.database.row
 
     # Settings -----------------------------------------------------------------------------------
 
@@ -179,14 +91,40 @@ class Catalog:
         """All settings."""
         rows = self._rows("SELECT key, value FROM settings")
         try:
-            return {key: json.loads(value) for key, value in rows}
-        except ValueError as error:
+            settings = {key: json.loads(value) for key, value in rows}
+        except (ValueError, TypeError, RecursionError) as error:
             raise CorruptionError(f"{self.path}: a setting is not JSON: {error}") from error
+        for key, kind in _SETTINGS.items():
+            if not isinstance(settings.get(key, kind()), kind):
+                raise CorruptionError(f"{self.path}: the setting {key!r} is no {kind.__name__}")
+        model = settings.get("model")
+        if model is not None and not all(isinstance(model.get(key), str) for key in _MODEL):
+            raise CorruptionError(f"{self.path}: the setting 'model' lacks one of {_MODEL}")
+        return settings
+
+    def next_numbers(self) -> tuple[int, int]:
+        """The numbers that the next document and the next segment get.
+
+        The settings say them; what is there is asked too, so that a damaged setting can never make
+        a writer give a number twice.
+        """
+        settings = self.settings()
+        numbers = self._row(
+            """SELECT max((SELECT ifnull(max(number), -1) FROM documents),
+                          (SELECT ifnull(max(number), -1) FROM tombstones)),
+                      (SELECT ifnull(max(segment), -1) FROM segments)"""
+        )
+        document, segment = numbers or (-1, -1)
+        return (
+            max(settings.get("next_document", 0), document + 1),
+            max(settings.get("next_segment", 0), segment + 1),
+        )
 
     def set_setting(self, key: str, value: Any) -> None:
         """Set or replace one setting."""
-        self._connection.execute(
-            "INSERT INTO settings VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = ?2",
+        self._row(
+            """INSERT INTO settings VALUES (?, ?)
+               ON CONFLICT (key) DO UPDATE SET value = excluded.value""",
             (key, json.dumps(value)),
         )
 
@@ -211,11 +149,11 @@ class Catalog:
 
     def replace_segments(self, old: Sequence[int], new: SegmentRecord | None) -> None:
         """Take segments off the list and put one on it."""
-        self._connection.executemany(
+        self.database.many(
             "DELETE FROM segments WHERE segment = ?", [(segment,) for segment in old]
         )
         if new is not None:
-            self._connection.execute(
+            self._row(
                 "INSERT INTO segments VALUES (?, 'flat', ?, ?, ?, ?, ?)",
                 (new.segment, new.codec, new.dim, new.passages, new.tokens, new.bytes),
             )
@@ -224,7 +162,8 @@ class Catalog:
 
     def count(self) -> int:
         """Documents."""
-        return cast(int, self._one("SELECT count(*) FROM documents"))
+        row = self._row("SELECT count(*) FROM documents")
+        return 0 if row is None else cast(int, row[0])
 
     def digests(self, ids: Sequence[str]) -> dict[str, bytes]:
         """The digests of those of the ids that exist."""
@@ -255,16 +194,16 @@ class Catalog:
         id, text, metadata = row
         try:
             return Document(id, text, json.loads(metadata))
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise CorruptionError(f"{self.path}: metadata of {id!r}: {error}") from error
 
     def insert_documents(self, rows: Sequence[DocumentRow]) -> None:
         """Add documents whose ids are free, with what filters can see of their metadata."""
-        self._connection.executemany(
+        self.database.many(
             "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
             [(row.number, row.id, row.text, row.metadata, row.digest) for row in rows],
         )
-        self._connection.executemany(
+        self.database.many(
             "INSERT INTO metadata VALUES (?, ?, ?, ?)",
             [
                 (key, kind_of(value), value, row.number)
@@ -284,22 +223,36 @@ class Catalog:
             number = self.number(id)
             if number is None:
                 continue
-            self._connection.execute("DELETE FROM documents WHERE number = ?", (number,))
-            self._connection.execute("DELETE FROM metadata WHERE number = ?", (number,))
-            self._connection.execute("INSERT INTO tombstones VALUES (?)", (number,))
+            self._row("DELETE FROM documents WHERE number = ?", (number,))
+            self._row("DELETE FROM metadata WHERE number = ?", (number,))
+            self._row("INSERT INTO tombstones VALUES (?)", (number,))
             removed += 1
         return removed
 
     def tombstones(self) -> Int64:
         """Ascending numbers of removed documents that still lie in a segment."""
         rows = self._rows("SELECT number FROM tombstones ORDER BY number")
-        return np.fromiter((number for (number,) in rows), dtype=np.int64)
+        return _numbers(rows)
 
     def bury(self, numbers: Iterable[int]) -> None:
         """Forget tombstones: their passages are in no segment any more."""
-        self._connection.executemany(
+        self.database.many(
             "DELETE FROM tombstones WHERE number = ?", [(number,) for number in numbers]
         )
+
+    def verify(self) -> None:
+        """Compare every document's text and metadata with its digest.
+
+        Raises:
+            CorruptionError: a document is not as it was written, or SQLite finds damage.
+        """
+        self.database.verify()
+        for row in self.stored():
+            if content_digest(row.text, row.metadata) != row.digest[:16]:
+                raise CorruptionError(
+                    f"{self.path}: text or metadata of document {row.id!r} are not as they were "
+                    "written; restore the collection from a backup or add the document again"
+                )
 
     # Metadata -----------------------------------------------------------------------------------
 
@@ -315,32 +268,20 @@ class Catalog:
             rows = self._rows(_IS_NULL, (key,))
         else:
             rows = self._rows(_COMPARISONS[operator], (key, kind_of(operand), operand))
-        return np.unique(np.fromiter((number for (number,) in rows), dtype=np.int64))
+        return np.unique(_numbers(rows))
 
-    # ---------------------------------------------------------------------------------------------
-
-    def _rows(self, statement: str, bound: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self.reporting_damage():
-            return self._connection.execute(statement, bound).fetchall()
-
-    def _row(self, statement: str, bound: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
-        with self.reporting_damage():
-            row = self._connection.execute(statement, bound).fetchone()
-            return cast("tuple[Any, ...] | None", row)
-
-    def _one(self, statement: str) -> Any:
-        row = self._row(statement)
-        if row is None:
-            raise CorruptionError(f"{self.path}: no answer to {statement!r}")
-        return row[0]
+    def stored(self) -> Iterator[DocumentRow]:
+        """Every document, in order of age."""
+        statement = "SELECT number, id, text, metadata, digest FROM documents ORDER BY number"
+        for row in self.database.each(statement):
+            yield DocumentRow(*row)
 
 
-def _uri_path(path: Path) -> str:
-    """A path as SQLite's URIs want it: https://www.sqlite.org/uri.html, section 3.1."""
-    text = path.as_posix()
-    for character in "%?#":
-        text = text.replace(character, f"%{ord(character):02x}")
-    return text if text.startswith("/") else f"/{text}"  # C:/… on Windows
+def _numbers(rows: Sequence[tuple[Any, ...]]) -> Int64:
+    try:
+        return np.fromiter((number for (number,) in rows), dtype=np.int64, count=len(rows))
+    except (TypeError, ValueError) as error:
+        raise CorruptionError(f"{CATALOG}: a document number is no number: {error}") from error
 
 
 def filterable(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:

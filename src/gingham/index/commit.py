@@ -7,15 +7,16 @@ removes it. Folders that a commit takes off the list are removed after it.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gingham.errors import CollectionError, LockedError
+from gingham.errors import CollectionError, CorruptionError, LockedError
 from gingham.index.catalog import Catalog, DocumentRow
+from gingham.index.database import Database
 from gingham.index.layout import (
     CATALOG,
     LOCK,
@@ -65,6 +66,7 @@ def create_collection(collection: Path) -> None:
         CollectionError: the path is something else, or cannot be created.
     """
     if (collection / CATALOG).exists():
+        _upgrade(collection)
         return
     try:
         collection.mkdir(parents=True, exist_ok=True)
@@ -72,6 +74,10 @@ def create_collection(collection: Path) -> None:
         raise CollectionError(
             f"{collection}: cannot create a collection here: {error.strerror}"
         ) from error
+    if any((collection / SEGMENTS).glob("*/*")) or (collection / f"{CATALOG}-wal").exists():
+        raise CorruptionError(
+            f"{collection / CATALOG}: missing, though there are segments; restore it from a backup"
+        )
     names = {entry.name for entry in collection.iterdir()} - {LOCK, SEGMENTS}
     strangers = {name for name in names if not name.startswith(CATALOG)}
     if strangers:
@@ -82,8 +88,33 @@ def create_collection(collection: Path) -> None:
     with writer_lock(collection):
         if not (collection / CATALOG).exists():  # another process may have been faster
             (collection / SEGMENTS).mkdir(exist_ok=True)
-            Catalog.create(collection)
+            Database.create(collection)
             sync_folder(collection)
+            sync_folder(collection.resolve().parent)
+
+
+def _upgrade(collection: Path) -> None:
+    """Bring the catalog of an older version up to date; usually there is nothing to do."""
+    database = Database(collection, writable=False, outdated_ok=True)
+    outdated = database.is_outdated()
+    database.close()
+    if outdated:
+        with writer_lock(collection):
+            database = Database(collection, writable=True, outdated_ok=True)
+            try:
+                database.upgrade()
+            finally:
+                database.close()
+
+
+def fold_log(collection: Path) -> None:
+    """Put the write-ahead log into the catalog, so that a closed collection is one complete file.
+
+    SQLite does so when the last connection that may write is closed; while others are at work it
+    is left to them.
+    """
+    with contextlib.suppress(CollectionError):
+        Database(collection, writable=True).close()
 
 
 def collect_garbage(collection: Path, catalog: Catalog) -> None:
@@ -120,7 +151,7 @@ def publish(
     Returns:
         How many of the `deleted` ids existed.
     """
-    with catalog.transaction():
+    with catalog.database.transaction():
         removed = catalog.delete_documents(deleted)
         catalog.delete_documents([row.id for row in documents])
         catalog.insert_documents(documents)
@@ -143,5 +174,5 @@ def bytes_on_disk(collection: Path) -> int:
             try:
                 total += os.stat(os.path.join(folder, name)).st_size
             except FileNotFoundError:  # a writer is at work
-                time.sleep(0)
+                continue
     return total

@@ -6,6 +6,7 @@ knows what the arrays mean or when they are written.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -77,7 +78,7 @@ class ArrayWriter:
     def append(self, rows: npt.NDArray[Any]) -> None:
         """Add rows: (n, columns), or (n) where there is one column."""
         block = np.ascontiguousarray(rows, dtype=self._component.dtype)
-        if block.size == 0:
+        if len(block) == 0:
             return
         payload = block.data.cast("B")
         self._checksum = zlib.crc32(payload, self._checksum)
@@ -105,7 +106,8 @@ class ArrayWriter:
 
     def abandon(self) -> None:
         """Close without finishing; the folder is thrown away by the caller."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # closing writes what is buffered: the disk may be full
+            self._file.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +148,8 @@ def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
                     f"{path}: truncated: {size} bytes, the header alone has {HEADER_BYTES}"
                 )
             mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, PermissionError):
+        raise  # a merge may have taken it away: whoever opens a snapshot looks again
     except OSError as error:
         raise CorruptionError(f"{path}: cannot be read: {error.strerror or error}") from error
     header = mapped[:HEADER_BYTES]

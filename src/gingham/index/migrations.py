@@ -1,7 +1,7 @@
 """The schema of catalog.sqlite as append-only steps: a released step is never edited.
 
 Each step runs once, inside the transaction that records its name in `migrations`. The oldest
-collection is opened by running all that it lacks.
+collection is upgraded by running all that it lacks, when it is next opened for writing.
 """
 
 from __future__ import annotations
@@ -51,12 +51,17 @@ def m001_first_schema(connection: sqlite3.Connection) -> None:
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first_schema,)
 
 
-def migrate(connection: sqlite3.Connection) -> list[str]:
-    """Run the steps that this catalog lacks, in the caller's transaction; returns their names."""
-    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
+def missing_steps(connection: sqlite3.Connection) -> list[str]:
+    """Names of the steps that a catalog lacks."""
     done = {name for (name,) in connection.execute("SELECT name FROM migrations")}
-    missing = [step for step in MIGRATIONS if step.__name__ not in done]
-    for step in missing:
-        step(connection)
-        connection.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))
-    return [step.__name__ for step in missing]
+    return [step.__name__ for step in MIGRATIONS if step.__name__ not in done]
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Run the steps that a catalog lacks, in the caller's transaction."""
+    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
+    missing = set(missing_steps(connection))
+    for step in MIGRATIONS:
+        if step.__name__ in missing:
+            step(connection)
+            connection.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))

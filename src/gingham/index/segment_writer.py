@@ -96,8 +96,7 @@ class SegmentWriter:
             files.append(self._scales)
         size = sum(file.finish() for file in files)
         sync_folder(self._folder)
-        # A folder of this number that the catalog does not know is a killed writer's.
-        remove_folders([self._final])
+        # Refuses to replace: what a killed writer left under this number is gone by now.
         self._folder.rename(self._final)
         sync_folder(self._final.parent)
         self._finished = True

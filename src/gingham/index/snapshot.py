@@ -7,6 +7,7 @@ may add, delete and merge meanwhile: nothing of it shows until a new snapshot is
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,12 @@ _ATTEMPTS = 5
 class Snapshot:
     """Segments and documents as of one moment. Safe to share between threads."""
 
-    def __init__(self, collection: Path) -> None:
+    def __init__(self, collection: Path, previous: Snapshot | None = None) -> None:
         """Take a snapshot of the latest commit.
+
+        Args:
+            collection: the folder.
+            previous: an older snapshot, whose segments are taken over where they still exist.
 
         Raises:
             CollectionNotFoundError: there is no collection.
@@ -37,39 +42,42 @@ class Snapshot:
         """
         self.collection = collection
         self._lock = threading.Lock()
+        self._alive: dict[int, Int64 | None] = {}
+        mapped = {} if previous is None else {s.record: s for s in previous.segments}
         for attempt in range(_ATTEMPTS):
             catalog = Catalog(collection, writable=False)
             try:
-                catalog.hold_snapshot()
-                segments = tuple(open_segment(collection, r) for r in catalog.segments())
+                catalog.database.hold_snapshot()
+                segments = tuple(
+                    mapped.get(record) or open_segment(collection, record)
+                    for record in catalog.segments()
+                )
+                self.settings: dict[str, Any] = catalog.settings()
+                self.tombstones: Int64 = catalog.tombstones()
+                self.n_documents: int = catalog.count()
                 break
-            except FileNotFoundError as error:
-                # A merge took the folder away after its catalog was read: look again.
-                catalog.close()
+            except (FileNotFoundError, PermissionError) as error:
+                # A merge took the folder away after its catalog was read: look again. (Windows
+                # calls a folder that is being deleted a matter of permission.)
+                catalog.database.close()
                 if attempt == _ATTEMPTS - 1:
                     raise CorruptionError(
                         f"{error.filename}: missing, though the catalog lists it; "
                         "restore the collection from a backup or index it again"
                     ) from error
+                time.sleep(0.01 * attempt)
             except BaseException:
-                catalog.close()
+                catalog.database.close()
                 raise
         self._catalog = catalog
         self.segments: tuple[Segment, ...] = segments
-        self.settings: dict[str, Any] = catalog.settings()
-        self.tombstones: Int64 = catalog.tombstones()
-        self.n_documents: int = catalog.count()
 
     def alive(self, segment: Segment) -> Int64 | None:
         """Rows of the segment's passages that are not deleted, None for all."""
-        if len(self.tombstones) == 0 or len(segment.numbers) == 0:
-            return None
-        first, last = segment.numbers[0], segment.numbers[-1]
-        low, high = np.searchsorted(self.tombstones, (first, last + 1))
-        if low == high:
-            return None
-        dead = np.isin(segment.numbers, self.tombstones[low:high])
-        return np.flatnonzero(~dead) if dead.any() else None
+        number = segment.record.segment
+        if number not in self._alive:
+            self._alive[number] = _alive(segment.numbers, self.tombstones)
+        return self._alive[number]
 
     def numbers_where(self, key: str, operator: str, operand: Scalar) -> Int64:
         """See `Catalog.numbers_where`."""
@@ -99,6 +107,17 @@ class Snapshot:
                 return segment, run
         return None
 
+    def verify(self) -> None:
+        """Read every byte of every segment, and every document's text and metadata.
+
+        Raises:
+            CorruptionError: something is not as it was written.
+        """
+        for segment in self.segments:
+            segment.verify()
+        with self._lock:
+            self._catalog.verify()
+
     def info(self) -> CollectionInfo:
         """Sizes and settings."""
         tokens = sum(segment.record.tokens for segment in self.segments)
@@ -127,4 +146,14 @@ class Snapshot:
         mappings of the segments go with the last view of them.
         """
         if hasattr(self, "_catalog"):
-            self._catalog.close()
+            self._catalog.database.close()
+
+
+def _alive(numbers: Int64, tombstones: Int64) -> Int64 | None:
+    if len(tombstones) == 0 or len(numbers) == 0:
+        return None
+    low, high = np.searchsorted(tombstones, (numbers[0], numbers[-1] + 1))
+    if low == high:
+        return None
+    dead = np.isin(numbers, tombstones[low:high])
+    return np.flatnonzero(~dead) if dead.any() else None

@@ -6,8 +6,8 @@ rows that are ready to store; texts are somebody else's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,14 +18,16 @@ import numpy as np
 from gingham.codec import scalar
 from gingham.codec.scalar import ScalarCodec
 from gingham.document import TokenVectors
-from gingham.errors import DimensionError, InputError
+from gingham.errors import CollectionError, DimensionError, GinghamError, InputError
 from gingham.index import merge as merging
 from gingham.index.catalog import Catalog, DocumentRow
 from gingham.index.commit import collect_garbage, publish, writer_lock
+from gingham.index.database import Database
 from gingham.index.segment_reader import open_segment
 from gingham.index.segment_writer import SegmentRecord, SegmentWriter
 
-_LOG_LIMIT = 32 << 20  # bytes
+_LONG_LOG = 8 << 20  # bytes
+_LARGEST = 65504.0  # of half precision; token vectors are far below
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,9 @@ class IndexWriter:
         with self._stack as stack:
             stack.enter_context(writer_lock(self._collection))
             # Opening read-only first refuses a newer or foreign catalog before anything is written.
-            Catalog(self._collection, writable=False).close()
+            Database(self._collection, writable=False).close()
             self._catalog = Catalog(self._collection, writable=True)
-            stack.callback(self._catalog.close)
+            stack.callback(self._catalog.database.close)
             collect_garbage(self._collection, self._catalog)
             self._stack = stack.pop_all()
         return self
@@ -78,15 +80,15 @@ class IndexWriter:
         trace: TracebackType | None,
     ) -> None:
         """Free the lock."""
-        self._stack.close()
+        self._stack.__exit__(kind, error, trace)
 
     def log_is_long(self) -> bool:
         """Whether the catalog's write-ahead log has grown past what a commit should leave."""
-        return self._catalog.log_bytes() > _LOG_LIMIT
+        return self._catalog.database.log_bytes() > _LONG_LOG
 
     def checkpoint(self) -> None:
-        """See `Catalog.checkpoint`."""
-        self._catalog.checkpoint()
+        """See `Database.checkpoint`."""
+        self._catalog.database.checkpoint()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -116,9 +118,7 @@ class IndexWriter:
             DimensionError: the vectors' dimension is not the collection's.
             InputError: there is not one text a passage, or vectors are not finite.
         """
-        current = self.settings
-        number = current.get("next_document", 0)
-        segment = current.get("next_segment", 0)
+        number, segment = self._catalog.next_numbers()
         numbers = np.arange(number, number + len(documents), dtype=np.int64)
         spans = [span for document in documents for span in document.spans]
         passages = np.column_stack(
@@ -128,12 +128,13 @@ class IndexWriter:
             ]
         )
 
-        dim = current.get("dim")
+        dim = self.settings.get("dim")
         done = 0
         with ExitStack() as stack:
+            stack.enter_context(_reporting_disk(self._collection))
             writer: SegmentWriter | None = None
             for batch in vectors:
-                dim = dim or batch.dim
+                dim = batch.dim if dim is None else dim
                 _check(batch, dim)
                 if writer is None:
                     writer = stack.enter_context(
@@ -179,11 +180,12 @@ class IndexWriter:
         """Join segments of one codec (a collection has only one) and publish the result."""
         if not records:
             return
-        number = self.settings["next_segment"]
+        _, number = self._catalog.next_numbers()
         segments = [open_segment(self._collection, record) for record in records]
-        merged, buried = merging.merge(
-            self._collection, number, segments, self._catalog.tombstones()
-        )
+        with _reporting_disk(self._collection):
+            merged, buried = merging.merge(
+                self._collection, number, segments, self._catalog.tombstones()
+            )
         publish(
             self._collection,
             self._catalog,
@@ -194,13 +196,30 @@ class IndexWriter:
         )
 
 
+@contextmanager
+def _reporting_disk(collection: Path) -> Iterator[None]:
+    """Turn what the file system says into our error; the unfinished segment is gone by then."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, GinghamError):
+            raise
+        raise CollectionError(
+            f"{collection}: cannot write: {error.strerror or error}; what was committed is safe, "
+            "try again when there is room"
+        ) from error
+
+
 def _check(batch: TokenVectors, dim: int) -> None:
     if batch.dim != dim:
         raise DimensionError(
             f"vectors have {batch.dim} dimensions, the collection {dim}: "
             "use the model that the collection was built with"
         )
-    if not np.isfinite(batch.values).all():
-        raise InputError("vectors have NaN or infinite components: MaxSim is not defined for them")
+    if not (np.abs(batch.values) <= _LARGEST).all():
+        raise InputError(
+            f"vectors have components that are NaN, infinite or beyond {_LARGEST:g}: token vectors "
+            "are of about unit length"
+        )
     if (np.diff(batch.offsets) == 0).any():
         raise InputError("a text has no token vector: nothing could ever match it")

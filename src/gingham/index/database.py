@@ -1,0 +1,231 @@
+"""A connection to catalog.sqlite: how it is opened, checked, upgraded, and what its errors mean.
+
+WAL mode: readers hold a transaction and so a snapshot, the writer never waits for them. What is in
+the tables is the catalog's business.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from gingham.errors import (
+    CollectionError,
+    CollectionNotFoundError,
+    CorruptionError,
+    InputError,
+    VersionError,
+)
+from gingham.index.layout import APPLICATION_ID, CATALOG, FORMAT_VERSION
+from gingham.index.migrations import migrate, missing_steps
+
+_WAIT = 30.0  # seconds for another connection's transaction, which are all short
+_LOG_LIMIT = 32 << 20  # bytes to which the write-ahead log is cut back when it starts anew
+
+
+class Database:
+    """One connection. May be used by one thread at a time, whichever."""
+
+    def __init__(self, collection: Path, *, writable: bool, outdated_ok: bool = False) -> None:
+        """Connect, and check that this is a catalog of ours and of a version we know.
+
+        Raises:
+            CollectionNotFoundError: there is no catalog.
+            CorruptionError: not an SQLite database, or not ours.
+            VersionError: written by a newer gingham.
+            CollectionError: it cannot be opened, or is of an older version (unless `outdated_ok`).
+        """
+        self.path = collection / CATALOG
+        if not self.path.is_file():
+            raise CollectionNotFoundError(
+                f"{collection}: no collection here; create one with gingham.open or `gingham add`"
+            )
+        with self.reporting():
+            self._connection = self._connect(writable)
+        try:
+            with self.reporting():
+                self._check(outdated_ok)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @classmethod
+    def create(cls, collection: Path) -> None:
+        """Create the catalog of a collection; whole or not there, whatever happens meanwhile."""
+        path = collection / f"{CATALOG}.new"
+        path.unlink(missing_ok=True)
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            _upgrade(connection)
+        finally:
+            connection.close()  # the last to close folds the log into the file
+        path.replace(collection / CATALOG)
+
+    def upgrade(self) -> None:
+        """Run the schema steps that the catalog lacks, all or none."""
+        with self.reporting():
+            _upgrade(self._connection)
+
+    def is_outdated(self) -> bool:
+        """Whether the catalog lacks schema steps of this version."""
+        with self.reporting():
+            return bool(missing_steps(self._connection))
+
+    def _connect(self, writable: bool) -> sqlite3.Connection:
+        if writable:
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=_WAIT
+            )
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT:d}")
+            return connection
+        uri = f"file:{_uri_path(self.path.resolve())}?mode=ro"
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_WAIT
+        )
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return connection
+        except sqlite3.OperationalError:
+            connection.close()
+            if not _nobody_can_write(self.path.parent) or self.log_bytes():
+                raise
+        # WAL keeps its shared memory in a file, for which a read-only file system has no room. But
+        # nothing can change there either, so the database may be read as it stands.
+        return sqlite3.connect(
+            uri + "&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
+
+    def _check(self, outdated_ok: bool) -> None:
+        application = self._one("PRAGMA application_id")
+        version = self._one("PRAGMA user_version")
+        if application != APPLICATION_ID:
+            raise CorruptionError(f"{self.path}: an SQLite database, but not gingham's")
+        if version > FORMAT_VERSION:
+            raise VersionError(
+                f"{self.path}: format {version}, this gingham reads up to {FORMAT_VERSION}: "
+                "pip install --upgrade gingham"
+            )
+        if not outdated_ok and self.is_outdated():
+            raise CollectionError(
+                f"{self.path}: written by an older gingham; open it once for writing to upgrade it"
+            )
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Turn SQLite's complaints into ours: damage, or an operation that could not be done."""
+        try:
+            yield
+        except sqlite3.DataError as error:
+            raise InputError(f"{self.path}: a value cannot be stored: {error}") from error
+        except sqlite3.OperationalError as error:
+            if "no such" in str(error):
+                raise CorruptionError(f"{self.path}: not as gingham made it: {error}") from error
+            raise CollectionError(
+                f"{self.path}: {error}; check free space and permissions, then try again"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise CorruptionError(
+                f"{self.path}: damaged: {error}; restore the collection from a backup"
+            ) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all that happens inside, or nothing."""
+        with self.reporting():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def hold_snapshot(self) -> None:
+        """From here on this connection sees the catalog as it now is, until `close`."""
+        with self.reporting():
+            self._connection.execute("BEGIN")
+            self._connection.execute("SELECT count(*) FROM settings").fetchone()
+
+    def close(self) -> None:
+        """Give up the connection and its snapshot."""
+        self._connection.close()
+
+    def log_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        try:
+            return Path(f"{self.path}-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the database, as far as no snapshot needs it."""
+        self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def verify(self) -> None:
+        """Let SQLite look for damage in its own structures.
+
+        Raises:
+            CorruptionError: it found some.
+        """
+        found = self._one("PRAGMA quick_check(1)")
+        if found != "ok":
+            raise CorruptionError(f"{self.path}: damaged: {' '.join(str(found).split())}")
+
+    def rows(self, statement: str, bound: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows of an answer."""
+        with self.reporting():
+            return self._connection.execute(statement, bound).fetchall()
+
+    def row(self, statement: str, bound: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+        """The first row of an answer, None where there is none."""
+        with self.reporting():
+            row = self._connection.execute(statement, bound).fetchone()
+            return cast("tuple[Any, ...] | None", row)
+
+    def each(self, statement: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a long answer, one by one."""
+        with self.reporting():
+            yield from self._connection.execute(statement)
+
+    def many(self, statement: str, bound: Iterable[tuple[Any, ...]]) -> None:
+        """A statement for each of many values; inside a transaction."""
+        with self.reporting():
+            self._connection.executemany(statement, bound)
+
+    def _one(self, statement: str) -> Any:
+        row = self.row(statement)
+        return None if row is None else row[0]
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION:d}")
+        migrate(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _nobody_can_write(folder: Path) -> bool:
+    """Whether the file system is read-only: a lack of permissions is ours only."""
+    return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def _uri_path(path: Path) -> str:
+    """A path as SQLite's URIs want it: https://www.sqlite.org/uri.html, section 3.1."""
+    text = path.as_posix()
+    for character in "%?#":
+        text = text.replace(character, f"%{ord(character):02x}")
+    return text if text.startswith("/") else f"/{text}"  # C:/… on Windows
