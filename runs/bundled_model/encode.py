@@ -3,12 +3,15 @@
 gingham's own encoder makes the ColBERT vectors; here is only what it does not do: mean pooling.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from graph import BertShape, bert_to_onnx
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 from tokenizers import Encoding, Tokenizer
 
 BATCH = 32
@@ -17,11 +20,16 @@ BATCH = 32
 class MeanEncoder:
     """A single-vector BERT: the mean of the token vectors, of length one."""
 
-    def __init__(self, tokenizer: Path, graph: Path, length: int, threads: int) -> None:
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+    def __init__(self, folder: Path, length: int, threads: int) -> None:
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(length)
-        self._session = open_graph(graph, threads)
+        config = json.loads((folder / "config.json").read_text())
+        shape = BertShape(
+            config["num_hidden_layers"], config["num_attention_heads"], config["layer_norm_eps"]
+        )
+        graph = bert_to_onnx(load_file(folder / "model.safetensors"), shape)
+        self._session = open_graph(graph.SerializeToString(), threads)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n_texts, hidden) float32"""
@@ -37,10 +45,10 @@ class MeanEncoder:
         return np.stack(rows).astype(np.float32)
 
 
-def open_graph(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_graph(graph: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def length_sorted_batches(

@@ -18,14 +18,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from encode import length_sorted_batches, open_graph
 from graph import BertShape, Quantisation, bert_to_onnx
 from numpy.typing import NDArray
 from pairs import SOURCES, join_title, read_question_set
 from sentence_transformers import MultiVectorEncoder
 
+from encode import length_sorted_batches, open_graph
+
 CALIBRATION_DOCUMENTS = 24  # of each training set
-# The output matrices of attention and feed-forward have even inputs: smoothing them gained nothing.
+# The inputs of the other two matrices are even already: smoothing them gained nothing.
 SMOOTHED = ("attention_in", "feed_in")
 
 FLOAT_GRAPH, INT8_GRAPH = "model.onnx", "model_int8.onnx"
@@ -68,9 +69,7 @@ def main() -> None:
     )
     parser.add_argument("--card", type=Path, help="model card to put in")
     parser.add_argument("--licence", type=Path, help="licence text to put in")
-    parser.add_argument(
-        "--levels", type=int, default=Quantisation.levels, help="largest weight, 127 or 63"
-    )
+    parser.add_argument("--levels", type=int, default=Quantisation.levels, help="largest weight")
     parser.add_argument("--unsigned", action="store_true", help="store weights as uint8")
     parser.add_argument("--no-smoothing", action="store_true")
     arguments = parser.parse_args()

@@ -21,10 +21,10 @@ import bm25s
 import ir_measures
 import numpy as np
 import Stemmer
-from encode import MeanEncoder
 from numpy.typing import NDArray
 from pairs import join_title, read_json_lines
 
+from encode import MeanEncoder
 from gingham import Encoder, TokenVectors
 
 # Name, qrels, most queries (the first ones): the SQuAD development set has 10,570.
@@ -43,6 +43,7 @@ TOKENS_AT_ONCE = 16_384
 QUERIES_AT_ONCE = 128
 
 Scores = NDArray[np.float32]
+Halves = NDArray[np.float16]
 Ranker = Callable[["Task"], Scores]
 
 
@@ -65,9 +66,7 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="JSON file, read and extended")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--bm25", action="store_true")
-    parser.add_argument(
-        "--backbone", type=Path, help="folder with tokenizer.json and onnx/model.onnx"
-    )
+    parser.add_argument("--backbone", type=Path, help="folder of the model before training")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=FOLDER:PRECISION")
     parser.add_argument(
         "--sets", nargs="+", default=list(EVALUATION_SETS), choices=list(EVALUATION_SETS)
@@ -154,7 +153,7 @@ def bm25_scores(task: Task) -> Scores:
 
 
 def single_vector_ranker(folder: Path, threads: int) -> Ranker:
-    encoder = MeanEncoder(folder / "tokenizer.json", folder / "onnx" / "model.onnx", 256, threads)
+    encoder = MeanEncoder(folder, 256, threads)
 
     def scores(task: Task) -> Scores:
         similarity: Scores = encoder.encode(task.queries) @ encoder.encode(task.documents).T

@@ -67,6 +67,7 @@ class Settings:
     query_length: int
     document_length: int
     attend: bool
+    hard_negatives: bool
     save_every: int
     evaluate_every: int
     seed: int
@@ -82,18 +83,22 @@ def main() -> None:
     triplets = build_triplets(settings.data, settings.seed)
     for name, made in triplets.items():
         print(f"{name}: {len(made.train)} triplets, {len(made.held_out)} held out", flush=True)
-    model = build_model(settings, sample_documents(triplets))
+    checkpoint = get_last_checkpoint(str(settings.output))
+    model = build_model(settings)
+    if checkpoint is None:
+        axes = principal_axes(model, sample_documents(triplets), settings.dim)
+        model[1].linear.weight.data.copy_(axes)
 
     trainer = build_trainer(model, settings, triplets)
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(settings.output)))
+    trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - started
 
     model.save(str(settings.output / "final"))
     write_record(trainer, settings, triplets, seconds)
 
 
-def build_model(settings: Settings, texts: list[str]) -> MultiVectorEncoder:
+def build_model(settings: Settings) -> MultiVectorEncoder:
     """The backbone with markers, projection, scoring mask and normalisation."""
     transformer = Transformer(
         str(settings.backbone),
@@ -118,7 +123,7 @@ def build_model(settings: Settings, texts: list[str]) -> MultiVectorEncoder:
         activation_function=torch.nn.Identity(),
         module_input_name="token_embeddings",
     )
-    model = MultiVectorEncoder(
+    return MultiVectorEncoder(
         modules=[
             transformer,
             dense,
@@ -129,8 +134,6 @@ def build_model(settings: Settings, texts: list[str]) -> MultiVectorEncoder:
         similarity_fn_name="maxsim",
         device="cpu",
     )
-    dense.linear.weight.data.copy_(principal_axes(model, texts, settings.dim))
-    return model
 
 
 def principal_axes(model: MultiVectorEncoder, texts: list[str], dim: int) -> torch.Tensor:
@@ -189,18 +192,23 @@ def build_trainer(
     return MultiVectorEncoderTrainer(
         model=model,
         args=arguments,
-        train_dataset={name: as_dataset(made.train) for name, made in triplets.items()},
+        train_dataset={
+            name: as_dataset(made.train, settings.hard_negatives) for name, made in triplets.items()
+        },
         eval_dataset={
-            name: as_dataset(made.held_out) for name, made in triplets.items() if made.held_out
+            name: as_dataset(made.held_out, settings.hard_negatives)
+            for name, made in triplets.items()
+            if made.held_out
         },
         loss=MultiVectorMultipleNegativesRankingLoss(model, scale=settings.scale),
         callbacks=[StopAfter(settings.max_seconds)],
     )
 
 
-def as_dataset(triplets: list[tuple[str, str, str]]) -> Dataset:
+def as_dataset(triplets: list[tuple[str, str, str]], hard_negatives: bool) -> Dataset:
     queries, positives, negatives = zip(*triplets, strict=True)
-    return Dataset.from_dict({"query": queries, "positive": positives, "negative": negatives})
+    columns = {"query": queries, "positive": positives}
+    return Dataset.from_dict(columns | {"negative": negatives} if hard_negatives else columns)
 
 
 class StopAfter(TrainerCallback):  # type: ignore[misc]
@@ -263,6 +271,7 @@ def parse_arguments() -> Settings:
     parser.add_argument("--query-length", type=int, default=32)
     parser.add_argument("--document-length", type=int, default=220)
     parser.add_argument("--attend", action="store_true", help="let tokens attend to [MASK] filling")
+    parser.add_argument("--hard-negatives", action="store_true", help="add BM25's to the batch's")
     parser.add_argument("--save-every", type=int, default=100)
     parser.add_argument("--evaluate-every", type=int, default=500)
     parser.add_argument("--seed", type=int, default=12)

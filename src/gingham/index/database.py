@@ -79,28 +79,36 @@ class Database:
 
     def _connect(self, writable: bool) -> sqlite3.Connection:
         if writable:
-            connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, timeout=_WAIT
+            return self._try(
+                str(self.path.resolve()),
+                "PRAGMA synchronous = FULL",
+                f"PRAGMA journal_size_limit = {_LOG_LIMIT:d}",
             )
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT:d}")
-            return connection
         uri = f"file:{_uri_path(self.path.resolve())}?mode=ro"
-        connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_WAIT
-        )
         try:
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-            return connection
+            return self._try(uri, "SELECT 1 FROM sqlite_master")
         except sqlite3.OperationalError:
-            connection.close()
             if not _nobody_can_write(self.path.parent) or self.log_bytes():
                 raise
         # WAL keeps its shared memory in a file, for which a read-only file system has no room. But
         # nothing can change there either, so the database may be read as it stands.
-        return sqlite3.connect(
-            uri + "&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        return self._try(uri + "&immutable=1", "SELECT 1 FROM sqlite_master")
+
+    def _try(self, name: str, *statements: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            name,
+            uri=name.startswith("file:"),
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=_WAIT,
         )
+        try:
+            for statement in statements:
+                connection.execute(statement).fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _check(self, outdated_ok: bool) -> None:
         application = self._one("PRAGMA application_id")
