@@ -1,6 +1,6 @@
 """Fine-tune a sentence encoder as the bundled ColBERT model, with sentence-transformers' trainer.
 
-    python train.py BACKBONE OUTPUT --data ../shared/data --steps 1400
+    python train.py BACKBONE OUTPUT --data ../shared/data --steps 450
 
 Token vectors of 128 dimensions, queries filled with [MASK] to 32 tokens, documents cut at 220
 tokens, markers [unused0] and [unused1] (in BERT's vocabulary already, so no embedding is added),
@@ -259,7 +259,7 @@ def parse_arguments() -> Settings:
     parser.add_argument("backbone", type=Path, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("output", type=Path, help="folder for checkpoints and the trained model")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--steps", type=int, default=450)
     parser.add_argument("--max-seconds", type=float, default=65 * 60)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-5)

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 # Few of their words are words of the answers.
 QUESTIONS = (
     "read a csv file into dictionaries",
+    "run a function every time the program exits",
     "measure how long a piece of code takes",
     "make a temporary folder that deletes itself",
     "the middle value of a list of numbers",
     "cache the result of an expensive call",
-    "which elements of a list are most common",
 )
 _HITS = 3
 _SHOWN = 170
