@@ -80,6 +80,14 @@ def test_a_book_is_cut_into_pieces_first(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_title_stays_with_the_text_below_it(encoder: Encoder, end: str) -> None:
+    text = "The tides" + end + "The moon pulls the sea. " * 12
+    first = check(encoder, text)[0]
+    assert first[0] == 0
+    assert "moon" in text[slice(*first)]
+
+
 def test_a_megabyte_takes_seconds(encoder: Encoder) -> None:
     text = "the tide rises twice a day, why does the sea? " * 20_000
     started = time.perf_counter()

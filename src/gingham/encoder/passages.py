@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # The splitter holds every boundary of a text at once; a book is first cut between paragraphs.
 _PIECE = 200_000
 _PARAGRAPH = re.compile(r"\n\s*\n")
+# To the splitter every end of a line is a boundary above the sentence: a title before a long text
+# would be a passage of its own, and so would lines of wrapped prose. Only blank lines should count.
+_LONE_BREAK = re.compile(r"(?<![\r\n])\r?\n(?![\r\n])")
 # Counting all tokens tells whether a text fits; this long a text is not worth counting first.
 _CHARACTERS_OF_A_TOKEN = 16
 
@@ -45,7 +48,8 @@ class Passages:
             return [(0, len(text))]
         spans = []
         for start, end in _pieces(text):
-            for offset, passage in self._splitter.chunk_indices(text[start:end]):
+            piece = _LONE_BREAK.sub(_blank, text[start:end])
+            for offset, passage in self._splitter.chunk_indices(piece):
                 spans.append((start + offset, start + offset + len(passage)))
         return spans
 
@@ -66,6 +70,10 @@ class Passages:
                     self._tokenizer, self._capacity
                 )
             return self._made
+
+
+def _blank(match: re.Match[str]) -> str:
+    return " " * len(match[0])
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
