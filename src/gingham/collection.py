@@ -171,15 +171,17 @@ class Collection:
         for id in wanted:
             intake.check_id(id)
         with self._index.writer() as writer:
-            missing = sorted(set(wanted) - writer.digests(wanted).keys())
+            there = writer.digests(wanted).keys()
+            missing = sorted(set(wanted) - there)
             if missing and not missing_ok:
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise DocumentNotFoundError(
                     f"no document {missing[0]!r}{more} in {self.path}: nothing was deleted"
                 )
-            deleted = writer.delete(wanted)
-            self._index.follow(writer)
-        return deleted
+            if there:
+                writer.delete(there)
+                self._index.follow(writer)
+        return len(there)
 
     def optimize(self) -> None:
         """Join all segments into one and give back the space of deleted documents.
@@ -356,20 +358,10 @@ class Collection:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise InputError(f"k is how many hits, a whole number of at least 1; got {k!r}")
         condition = None if where is None else filters.parse(where)
-        return [
-            _hits(
-                snapshot,
-                searcher.search(
-                    snapshot,
-                    query,
-                    int(k),
-                    condition=condition,
-                    group=group,
-                    threads=self._threads,
-                ),
-            )
-            for query in queries
-        ]
+        found = searcher.search(
+            snapshot, queries, int(k), condition=condition, group=group, threads=self._threads
+        )
+        return [_hits(snapshot, one) for one in found]
 
     def _passages(self, id: str) -> tuple[Snapshot, Segment, slice]:
         snapshot = self._snapshot

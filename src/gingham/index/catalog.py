@@ -212,22 +212,14 @@ class Catalog:
             ],
         )
 
-    def delete_documents(self, ids: Iterable[str]) -> int:
-        """Remove documents and leave a tombstone for each; ids that do not exist are passed over.
-
-        Returns:
-            How many there were.
-        """
-        removed = 0
+    def delete_documents(self, ids: Iterable[str]) -> None:
+        """Remove documents, leaving a tombstone for each; ids that do not exist are passed over."""
         for id in ids:
             number = self.number(id)
-            if number is None:
-                continue
-            self._row("DELETE FROM documents WHERE number = ?", (number,))
-            self._row("DELETE FROM metadata WHERE number = ?", (number,))
-            self._row("INSERT INTO tombstones VALUES (?)", (number,))
-            removed += 1
-        return removed
+            if number is not None:
+                self._row("DELETE FROM documents WHERE number = ?", (number,))
+                self._row("DELETE FROM metadata WHERE number = ?", (number,))
+                self._row("INSERT INTO tombstones VALUES (?)", (number,))
 
     def tombstones(self) -> Int64:
         """Ascending numbers of removed documents that still lie in a segment."""

@@ -135,7 +135,7 @@ def publish(
     deleted: Iterable[str] = (),
     buried: Iterable[int] = (),
     settings: Mapping[str, Any] | None = None,
-) -> int:
+) -> None:
     """Make a change visible, all of it or nothing; durable when this returns.
 
     Args:
@@ -147,12 +147,9 @@ def publish(
         deleted: ids to delete.
         buried: tombstones that no segment needs any more.
         settings: values to set.
-
-    Returns:
-        How many of the `deleted` ids existed.
     """
     with catalog.database.transaction():
-        removed = catalog.delete_documents(deleted)
+        catalog.delete_documents(deleted)
         catalog.delete_documents([row.id for row in documents])
         catalog.insert_documents(documents)
         if segment is not None or merged:
@@ -163,7 +160,6 @@ def publish(
         for key, value in counters.items():
             catalog.set_setting(key, value)
     remove_folders(segment_folder(collection, number) for number in merged)
-    return removed
 
 
 def bytes_on_disk(collection: Path) -> int:

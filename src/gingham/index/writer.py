@@ -166,9 +166,9 @@ class IndexWriter:
         self._merge(merging.plan(self._catalog.segments()))
         return record
 
-    def delete(self, ids: Iterable[str]) -> int:
-        """Delete documents by id; ids that do not exist are passed over; returns how many did."""
-        return publish(self._collection, self._catalog, deleted=ids)
+    def delete(self, ids: Iterable[str]) -> None:
+        """Delete documents by id; ids that do not exist are passed over."""
+        publish(self._collection, self._catalog, deleted=ids)
 
     def optimize(self) -> None:
         """Join all segments into one and drop what was deleted."""

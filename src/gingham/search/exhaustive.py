@@ -8,7 +8,6 @@ import numpy as np
 
 from gingham import kernels
 from gingham.document import Float32, Int64
-from gingham.index.segment_reader import Segment
 from gingham.index.snapshot import Snapshot
 from gingham.search.filters import Selected
 
@@ -30,24 +29,35 @@ class ScoredPassages:
     rows: Int64
 
 
+def eligible_rows(snapshot: Snapshot, selected: Selected | None) -> list[Int64 | None]:
+    """For each segment the passages that are alive and selected, None for all of them."""
+    rows: list[Int64 | None] = []
+    for segment in snapshot.segments:
+        alive = snapshot.alive(segment)
+        if selected is not None:
+            candidates = np.arange(len(segment.numbers)) if alive is None else alive
+            alive = candidates[selected.contains(segment.numbers[candidates])]
+        rows.append(alive)
+    return rows
+
+
 def score_all(
-    snapshot: Snapshot, query: Float32, selected: Selected | None, threads: int | None
+    snapshot: Snapshot, query: Float32, eligible: list[Int64 | None], threads: int | None
 ) -> ScoredPassages:
-    """Score every passage that is alive and selected.
+    """Score every eligible passage.
 
     Args:
         snapshot: what to search.
         query: (n_query, dim) float32.
-        selected: documents to consider, None for all.
+        eligible: see `eligible_rows`.
         threads: for the kernels.
     """
     scores: list[Float32] = [np.empty(0, dtype=np.float32)]
     numbers: list[Int64] = [np.empty(0, dtype=np.int64)]
     origins: list[Int64] = [np.empty(0, dtype=np.int64)]
     rows: list[Int64] = [np.empty(0, dtype=np.int64)]
-    for position, segment in enumerate(snapshot.segments):
-        eligible = _eligible(snapshot, segment, selected)
-        if eligible is not None and len(eligible) == 0:
+    for position, (segment, chosen) in enumerate(zip(snapshot.segments, eligible, strict=True)):
+        if chosen is not None and len(chosen) == 0:
             continue
         scores.append(
             kernels.score(
@@ -55,11 +65,12 @@ def score_all(
                 segment.codes,
                 segment.offsets,
                 scales=segment.scales,
-                selection=eligible,
+                selection=chosen,
                 threads=threads,
             )
         )
-        chosen = np.arange(len(segment.numbers)) if eligible is None else eligible
+        if chosen is None:
+            chosen = np.arange(len(segment.numbers))
         numbers.append(segment.numbers[chosen])
         origins.append(np.full(len(chosen), position, dtype=np.int64))
         rows.append(chosen)
@@ -69,12 +80,3 @@ def score_all(
         np.concatenate(origins),
         np.concatenate(rows),
     )
-
-
-def _eligible(snapshot: Snapshot, segment: Segment, selected: Selected | None) -> Int64 | None:
-    """Rows to score, None for all of them."""
-    alive = snapshot.alive(segment)
-    if selected is None:
-        return alive
-    candidates = np.arange(len(segment.numbers)) if alive is None else alive
-    return candidates[selected.contains(segment.numbers[candidates])]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gingham.document import Float32
+from gingham.document import TokenVectors
 from gingham.index.snapshot import Snapshot
-from gingham.search.exhaustive import ScoredPassages, score_all
+from gingham.search.exhaustive import ScoredPassages, eligible_rows, score_all
 from gingham.search.filters import Condition
 
 
@@ -29,38 +29,40 @@ class Found:
 
 def search(
     snapshot: Snapshot,
-    query: Float32,
+    queries: TokenVectors,
     k: int,
     *,
     condition: Condition | None = None,
     group: bool = True,
     threads: int | None = None,
-) -> list[Found]:
-    """The k best passages, best first; all that are eligible where there are fewer.
+) -> list[list[Found]]:
+    """For each query the k best passages, best first; all that are eligible where there are fewer.
 
     Equal scores are ordered by document number, so by age, then by position in the document.
 
     Args:
         snapshot: what to search.
-        query: (n_query, dim) float32.
+        queries: one text a query.
         k: how many.
         condition: which documents may be found; None for all.
         group: at most one passage a document, its best.
         threads: for the kernels.
     """
-    # 1. filter
-    selected = None if condition is None else condition.select(snapshot)
-    # 2. score
-    scored = score_all(snapshot, query, selected, threads)
-    # 3. rank
-    best = rank(scored, k, group=group)
+    # 1. filter, once for all queries
+    eligible = eligible_rows(snapshot, None if condition is None else condition.select(snapshot))
     found = []
-    for i in best:
-        segment = snapshot.segments[scored.segments[i]]
-        row = int(scored.rows[i])
-        number, score = int(scored.numbers[i]), float(scored.scores[i])
-        found.append(Found(number, score, segment.span(row)))
+    for query in queries:
+        # 2. score
+        scored = score_all(snapshot, query, eligible, threads)
+        # 3. rank
+        found.append([_found(snapshot, scored, row) for row in rank(scored, k, group=group)])
     return found
+
+
+def _found(snapshot: Snapshot, scored: ScoredPassages, row: int) -> Found:
+    segment = snapshot.segments[scored.segments[row]]
+    span = segment.span(int(scored.rows[row]))
+    return Found(int(scored.numbers[row]), float(scored.scores[row]), span)
 
 
 def rank(scored: ScoredPassages, k: int, *, group: bool) -> list[int]:
