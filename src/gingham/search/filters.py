@@ -15,7 +15,6 @@ leaf is one constant statement with bound values, and sets of document numbers a
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ from gingham.index.catalog import Scalar
 from gingham.index.snapshot import Snapshot
 
 _MAX_DEPTH = 32
-_EXAMPLE = '{"lang": "en"}'
 _OPERATORS = ("$eq", "$ne", "$in", "$nin", "$gt", "$gte", "$lt", "$lte")
 
 
@@ -207,18 +205,3 @@ def _check_text(text: str) -> None:
 def _show(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:60] + "…"
-
-
-def parse_json(text: str) -> dict[str, Any]:
-    """A `where` condition as typed on a command line.
-
-    Raises:
-        FilterError: not a JSON object.
-    """
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FilterError(f"filter is not JSON ({error}): write e.g. {_EXAMPLE}") from None
-    if not isinstance(value, dict):
-        raise FilterError(f"filter must be a JSON object such as {_EXAMPLE}, got {text[:60]}")
-    return value
