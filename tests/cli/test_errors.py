@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
+import gingham
 from gingham.cli.main import guarded
+from gingham.index.writer import IndexWriter
 
-from .conftest import Run, error_of
+from .conftest import Run, done, error_of, json_of
 
 FILES: dict[str, bytes] = {
     "latin.txt": "Zoë".encode("latin-1"),
@@ -101,6 +105,70 @@ def test_demo_keeps_off_folders_that_are_not_its_own(run: Run) -> None:
     assert "not empty and not the demo's" in error_of(run("demo", "--path", "mine"))
     assert "it is not deleted" in error_of(run("demo", "--path", "mine", "--fresh"))
     assert Path("mine/precious").exists()
+
+
+def damage(docs: str, kind: str) -> None:
+    """Make a collection one that cannot be used."""
+    catalog = Path(docs) / "catalog.sqlite"
+    [vectors] = Path(docs).glob("segments/*/vectors.i8")
+    if kind == "newer":
+        connection = sqlite3.connect(catalog)
+        connection.execute("PRAGMA user_version = 9")
+        connection.close()
+    elif kind == "truncated":
+        vectors.write_bytes(vectors.read_bytes()[:-1])
+    elif kind == "unreadable":
+        catalog.write_bytes(b"not a database" * 100)
+    else:
+        vectors.unlink()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("newer", "pip install --upgrade gingham"),
+        ("truncated", "truncated"),
+        ("unreadable", "catalog.sqlite"),
+        ("missing", "missing"),
+    ],
+)
+def test_damaged_collections(run: Run, docs: str, kind: str, message: str) -> None:
+    damage(docs, kind)
+    Path("new.txt").write_text("A new text.")
+    for arguments in (
+        ["search", docs, "tide"],
+        ["info", docs],
+        ["add", docs, "new.txt"],
+        ["delete", docs, "moon"],
+    ):
+        assert message in error_of(run(*arguments)), arguments
+
+
+def test_unknown_model(run: Run) -> None:
+    Path("new.txt").write_text("A new text.")
+    for model in ("no-such-folder", "./no-such-folder"):
+        line = error_of(run("add", "docs.gingham", "new.txt", "--model", model))
+        assert "no-such-folder" in line
+    assert json_of(run("info", "docs.gingham", "--json"))["documents"] == 0
+
+
+def test_vectors_of_another_dimension(run: Run) -> None:
+    vectors = gingham.TokenVectors.from_arrays([np.eye(8)])
+    gingham.open("docs.gingham", gingham.Encoder()).add(vectors, ids=["eight"])
+    Path("new.txt").write_text("A new text.")
+    model = str(Path(gingham.__file__).parent / "models" / "gingham-mini")
+    line = error_of(run("add", "docs.gingham", "new.txt", "--model", model))
+    assert "128 dimensions, the collection 8" in line
+    assert json_of(run("info", "docs.gingham", "--json"))["documents"] == 1
+
+
+def test_another_writer(run: Run, docs: str) -> None:
+    Path("new.txt").write_text("A new text.")
+    with IndexWriter(Path(docs)):
+        line = error_of(run("add", docs, "new.txt"))
+        done(run("search", docs, "tide"))  # readers do not wait
+    assert "another writer" in line
+    done(run("add", docs, "new.txt"))
 
 
 def test_errors_of_the_system_are_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
