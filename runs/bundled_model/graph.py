@@ -44,7 +44,7 @@ class Quantisation:
     """How matrices become eight bits.
 
     levels: largest weight. x86 before VNNI adds two products of u8 x s8 in 16 bits, which saturate:
-        with 127 one pair in 12,000 does, and vectors turn three times as far as with 90, where one
+        with 127 one pair in 12,000 does, and vectors turn four times as far as with 90, where one
         in millions does. 63 is safe by arithmetic, but coarser.
     unsigned: store weights as uint8 around 128; ONNX Runtime then takes its u8 x u8 kernels, which
         never saturate.
