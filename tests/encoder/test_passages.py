@@ -79,7 +79,6 @@ def test_a_book_is_cut_into_pieces_first(
     check(encoder, text)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_title_stays_with_the_text_below_it(encoder: Encoder, end: str) -> None:
     text = "The tides" + end + "The moon pulls the sea. " * 12
@@ -88,6 +87,7 @@ def test_a_title_stays_with_the_text_below_it(encoder: Encoder, end: str) -> Non
     assert "moon" in text[slice(*first)]
 
 
+@pytest.mark.slow
 def test_a_megabyte_takes_seconds(encoder: Encoder) -> None:
     text = "the tide rises twice a day, why does the sea? " * 20_000
     started = time.perf_counter()
