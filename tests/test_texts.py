@@ -232,6 +232,9 @@ def test_the_reranker_orders_candidates(encoder: Encoder) -> None:
         reranker.rank(" ", ["a"])
     with pytest.raises(InputError):
         reranker.rank("why?", ["a"], ids=["a", "b"])
+    for k in (0, -1, True):
+        with pytest.raises(InputError, match="k is how many"):
+            reranker.rank("why?", ["a"], k=k)
 
 
 def test_reopening_takes_the_recorded_precision(tmp_path: Path, encoder: Encoder) -> None:

@@ -43,7 +43,6 @@ TOKENS_AT_ONCE = 16_384
 QUERIES_AT_ONCE = 128
 
 Scores = NDArray[np.float32]
-Halves = NDArray[np.float16]
 Ranker = Callable[["Task"], Scores]
 
 

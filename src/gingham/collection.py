@@ -355,11 +355,10 @@ class Collection:
         where: Mapping[str, Any] | None,
         group: bool,
     ) -> list[list[Hit]]:
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-            raise InputError(f"k is how many hits, a whole number of at least 1; got {k!r}")
+        k = intake.check_k(k)
         condition = None if where is None else filters.parse(where)
         found = searcher.search(
-            snapshot, queries, int(k), condition=condition, group=group, threads=self._threads
+            snapshot, queries, k, condition=condition, group=group, threads=self._threads
         )
         return [_hits(snapshot, one) for one in found]
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from gingham.document import Document, TokenVectors
 from gingham.errors import DimensionError, EmptyInputError, InputError
 from gingham.index.catalog import content_digest
-from gingham.index.writer import NewDocument
+from gingham.index.writer import LARGEST, NewDocument
 
 # A commit's worth of text: about 60 000 tokens, a few seconds of encoding on two cores.
 _BATCH_CHARACTERS = 250_000
@@ -27,7 +27,6 @@ _BATCH_DOCUMENTS = 4096
 
 _MISSING = object()
 _DEEPEST = 64  # levels of metadata: the JSON parser's recursion is bounded
-_LARGEST = 65504.0  # see IndexWriter
 
 Encode = Callable[[list[NewDocument]], tuple[list[NewDocument], Iterable[TokenVectors]]]
 
@@ -241,6 +240,17 @@ def vector_batches(
         yield Batch(new, len(new), encode)
 
 
+def check_k(k: object) -> int:
+    """How many hits: a whole number of at least 1.
+
+    Raises:
+        InputError: it is not.
+    """
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise InputError(f"k is how many hits, a whole number of at least 1; got {k!r}")
+    return int(k)
+
+
 def query_vectors(
     queries: str | Sequence[str] | TokenVectors | npt.NDArray[np.floating[Any]],
     dim: int | None,
@@ -271,9 +281,9 @@ def query_vectors(
             nothing = np.empty((0, dim or 1), dtype=np.float32)
             return TokenVectors(nothing, np.zeros(len(texts) + 1, dtype=np.int64))
         queries = encode(texts)
-    if not (np.abs(queries.values) <= _LARGEST).all():
+    if not (np.abs(queries.values) <= LARGEST).all():
         raise InputError(
-            f"the query has components that are NaN, infinite or beyond {_LARGEST:g}: token "
+            f"the query has components that are NaN, infinite or beyond {LARGEST:g}: token "
             "vectors are of about unit length"
         )
     if dim is not None and queries.dim != dim:

@@ -10,6 +10,7 @@ import numpy as np
 from gingham import kernels
 from gingham.encoder import Encoder
 from gingham.errors import EmptyInputError, InputError
+from gingham.intake import check_k
 from gingham.ranking import Hit
 
 
@@ -57,12 +58,11 @@ class Reranker:
 
         Raises:
             EmptyInputError: a blank query.
-            InputError: ids and texts are not equally many.
+            InputError: ids and texts are not equally many, or k is no whole number of at least 1.
         """
         if not query.strip():
             raise EmptyInputError("the query is empty: ask something")
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-            raise InputError(f"k is how many hits, a whole number of at least 1; got {k!r}")
+        k = None if k is None else check_k(k)
         if isinstance(documents, str):
             raise InputError("documents must be a list of texts, got one string")
         names = [str(i) for i in range(len(documents))] if ids is None else list(ids)

@@ -64,6 +64,7 @@ def create_collection(collection: Path) -> None:
 
     Raises:
         CollectionError: the path is something else, or cannot be created.
+        CorruptionError: there are segments, but no catalog.
     """
     if (collection / CATALOG).exists():
         _upgrade(collection)
@@ -74,10 +75,6 @@ def create_collection(collection: Path) -> None:
         raise CollectionError(
             f"{collection}: cannot create a collection here: {error.strerror}"
         ) from error
-    if any((collection / SEGMENTS).glob("*/*")) or (collection / f"{CATALOG}-wal").exists():
-        raise CorruptionError(
-            f"{collection / CATALOG}: missing, though there are segments; restore it from a backup"
-        )
     names = {entry.name for entry in collection.iterdir()} - {LOCK, SEGMENTS}
     strangers = {name for name in names if not name.startswith(CATALOG)}
     if strangers:
@@ -87,6 +84,11 @@ def create_collection(collection: Path) -> None:
         )
     with writer_lock(collection):
         if not (collection / CATALOG).exists():  # another process may have been faster
+            if any((collection / SEGMENTS).glob("*/*")) or (collection / f"{CATALOG}-wal").exists():
+                raise CorruptionError(
+                    f"{collection / CATALOG}: missing, though there are segments; "
+                    "restore it from a backup"
+                )
             (collection / SEGMENTS).mkdir(exist_ok=True)
             Database.create(collection)
             sync_folder(collection)

@@ -27,7 +27,7 @@ from gingham.index.segment_reader import open_segment
 from gingham.index.segment_writer import SegmentRecord, SegmentWriter
 
 _LONG_LOG = 8 << 20  # bytes
-_LARGEST = 65504.0  # of half precision; token vectors are far below
+LARGEST = 65504.0  # magnitude of a component, that of half precision; token vectors are far below
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +216,9 @@ def _check(batch: TokenVectors, dim: int) -> None:
             f"vectors have {batch.dim} dimensions, the collection {dim}: "
             "use the model that the collection was built with"
         )
-    if not (np.abs(batch.values) <= _LARGEST).all():
+    if not (np.abs(batch.values) <= LARGEST).all():
         raise InputError(
-            f"vectors have components that are NaN, infinite or beyond {_LARGEST:g}: token vectors "
+            f"vectors have components that are NaN, infinite or beyond {LARGEST:g}: token vectors "
             "are of about unit length"
         )
     if (np.diff(batch.offsets) == 0).any():
