@@ -178,6 +178,30 @@ def test_search_many_is_search_for_each(collection: Collection) -> None:
     assert many == [collection.search(q, k=4, where={"parity": "odd"}) for q in queries]
 
 
+def test_ids_rank_a_list_of_candidates(collection: Collection) -> None:
+    """As the whole ranking with all others left out, over replaced and deleted documents too."""
+    collection.add(random_vectors([4] * 6, seed=21), ids=[f"d{i}" for i in range(5)] + ["late"])
+    collection.delete(["d7", "d8"])
+    query = random_vectors([4], seed=15)[0]
+    everything = collection.search(query, k=100)
+    generator = np.random.default_rng(0)
+    for size in (1, 2, 7, 38):
+        some = set(generator.choice([hit.id for hit in everything], size, replace=False).tolist())
+        expected = [hit for hit in everything if hit.id in some]
+        assert collection.search(query, k=100, ids=some) == expected
+        assert collection.search(query, k=2, ids=[*some, *some]) == expected[:2]
+        odd = [hit for hit in expected if hit.metadata.get("parity") == "odd"]
+        assert collection.search(query, k=100, ids=some, where={"parity": "odd"}) == odd
+    assert collection.search(query, ids=[]) == []
+    assert collection.search_many(TokenVectors.from_arrays([query]), 3, ids=["d1"]) == [
+        collection.search(query, ids=["d1"])
+    ]
+    with pytest.raises(DocumentNotFoundError, match="no document 'd7' in"):
+        collection.search(query, ids=["d1", "d7"])
+    with pytest.raises(InputError, match="one string"):
+        collection.search(query, ids="d1")
+
+
 def test_one_query_never_changes_the_next(collection: Collection) -> None:
     query = random_vectors([4], seed=13)[0]
     before = collection.search(query, k=3)

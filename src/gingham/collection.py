@@ -202,6 +202,7 @@ class Collection:
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
+        ids: Iterable[str] | None = None,
         exact: bool = False,
         group: bool = True,
     ) -> list[Hit]:
@@ -213,17 +214,20 @@ class Collection:
             query: a text, or its (n_query, dim) vectors.
             k: how many hits.
             where: a condition on metadata, see `gingham.search.filters`.
+            ids: rank these documents only: the candidates of another search engine, say.
             exact: score every passage. Flat segments, the only kind so far, always are.
             group: each document once, with its best passage; else every passage on its own.
 
         Raises:
             EmptyInputError: a blank query.
             FilterError: `where` cannot be understood.
+            DocumentNotFoundError: one of `ids` does not exist.
             DimensionError: the query's vectors have another dimension than the collection's.
             ModelMismatchError: the collection was built with another model.
         """
         snapshot = self._snapshot
-        return self._search(snapshot, self._one_query(snapshot, query), k, where, group)[0]
+        vectors = self._one_query(snapshot, query)
+        return self._search(snapshot, vectors, k, where, ids, group)[0]
 
     def search_many(
         self,
@@ -231,6 +235,7 @@ class Collection:
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
+        ids: Iterable[str] | None = None,
         exact: bool = False,
         group: bool = True,
     ) -> list[list[Hit]]:
@@ -238,7 +243,8 @@ class Collection:
         if isinstance(queries, str):
             raise InputError("search_many takes a list of queries: use search for one")
         snapshot = self._snapshot
-        return self._search(snapshot, self._query_vectors(snapshot, queries), k, where, group)
+        vectors = self._query_vectors(snapshot, queries)
+        return self._search(snapshot, vectors, k, where, ids, group)
 
     def explain(self, query: Query, id: str) -> Explanation:
         """Which token of a document's best passage answers each token of the query.
@@ -353,14 +359,29 @@ class Collection:
         queries: TokenVectors,
         k: int,
         where: Mapping[str, Any] | None,
+        ids: Iterable[str] | None,
         group: bool,
     ) -> list[list[Hit]]:
         k = intake.check_k(k)
         condition = None if where is None else filters.parse(where)
+        if ids is not None:
+            listed = self._listed(snapshot, ids)
+            condition = listed if condition is None else filters.And((condition, listed))
         found = searcher.search(
             snapshot, queries, k, condition=condition, group=group, threads=self._threads
         )
         return [_hits(snapshot, one) for one in found]
+
+    def _listed(self, snapshot: Snapshot, ids: Iterable[str]) -> filters.Among:
+        if isinstance(ids, str):
+            raise InputError("ids must be a list of ids, got one string")
+        numbers = []
+        for id in ids:
+            number = snapshot.number(intake.check_id(id))
+            if number is None:
+                raise DocumentNotFoundError(f"no document {id!r} in {self.path}")
+            numbers.append(number)
+        return filters.Among(np.unique(np.array(numbers, dtype=np.int64)))
 
     def _passages(self, id: str) -> tuple[Snapshot, Segment, slice]:
         snapshot = self._snapshot

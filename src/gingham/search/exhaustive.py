@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gingham import kernels
 from gingham.document import Float32, Int64
@@ -34,11 +35,28 @@ def eligible_rows(snapshot: Snapshot, selected: Selected | None) -> list[Int64 |
     rows: list[Int64 | None] = []
     for segment in snapshot.segments:
         alive = snapshot.alive(segment)
-        if selected is not None:
+        if selected is not None and not selected.complement:
+            # A few documents of many: looked up, not compared with every passage.
+            found = _rows_of(segment.numbers, selected.numbers)
+            alive = found if alive is None else found[_are_among(found, alive)]
+        elif selected is not None:
             candidates = np.arange(len(segment.numbers)) if alive is None else alive
             alive = candidates[selected.contains(segment.numbers[candidates])]
         rows.append(alive)
     return rows
+
+
+def _rows_of(numbers: Int64, wanted: Int64) -> Int64:
+    """Ascending positions in `numbers` (ascending, with repeats) of the wanted (ascending)."""
+    first = np.searchsorted(numbers, wanted, "left")
+    counts = np.searchsorted(numbers, wanted, "right") - first
+    starts = np.repeat(first - np.cumsum(counts) + counts, counts)
+    return starts + np.arange(len(starts))
+
+
+def _are_among(values: Int64, ascending: Int64) -> npt.NDArray[np.bool_]:
+    at = np.searchsorted(ascending, values)
+    return ascending[np.minimum(at, len(ascending) - 1)] == values if len(ascending) else at < 0
 
 
 def score_all(

@@ -111,7 +111,18 @@ class Or:
         return reduce(lambda a, b: a | b, (c.select(snapshot) for c in self.conditions), nothing)
 
 
-Condition = Leaf | Not | And | Or
+@dataclass(frozen=True, slots=True, eq=False)
+class Among:
+    """The documents of a list: `numbers` (ascending int64, each once)."""
+
+    numbers: Int64
+
+    def select(self, snapshot: Snapshot) -> Selected:
+        """The list."""
+        return Selected(self.numbers)
+
+
+Condition = Leaf | Not | And | Or | Among
 
 
 def parse(where: Mapping[str, Any]) -> Condition:
