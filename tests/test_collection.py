@@ -202,6 +202,16 @@ def test_ids_rank_a_list_of_candidates(collection: Collection) -> None:
         collection.search(query, ids="d1")
 
 
+def test_hits_without_texts_are_the_same_hits(tmp_path: Path) -> None:
+    collection = gingham.open(tmp_path / "texts")
+    collection.add(["the moon and the tide", "a loaf of bread"], metadata=[{"n": 1}, {"n": 2}])
+    full = collection.search("sea", k=2)
+    assert all(hit.text and hit.metadata for hit in full)
+    expected = [gingham.Hit(hit.id, hit.score, None, hit.span) for hit in full]
+    assert collection.search("sea", k=2, texts=False) == expected
+    assert collection.search_many(["sea"], 2, texts=False) == [expected]
+
+
 def test_one_query_never_changes_the_next(collection: Collection) -> None:
     query = random_vectors([4], seed=13)[0]
     before = collection.search(query, k=3)

@@ -7,7 +7,6 @@ a small file that says it is ours and, once complete, how many documents it has.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gingham.cache_folder import cache_folder
 from gingham.cli import console
 from gingham.cli.options import Json, Threads
 from gingham.cli.search import write_hits
@@ -89,14 +89,8 @@ def default_path() -> Path:
     """The demo's place in the user's cache folder, one a version of Python and of gingham."""
     import gingham
 
-    if sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     python = ".".join(map(str, sys.version_info[:3]))
-    return cache / "gingham" / f"demo-{gingham.__version__}-python-{python}.gingham"
+    return cache_folder() / f"demo-{gingham.__version__}-python-{python}.gingham"
 
 
 def _index(collection: Collection, marker: Path, *, quiet: bool) -> None:

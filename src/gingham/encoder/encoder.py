@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -66,6 +67,11 @@ class Encoder:
     def name(self) -> str:
         """What opens this model again: a hub name, an absolute folder, or "gingham-mini"."""
         return self._checkpoint.name
+
+    @property
+    def threads(self) -> int:
+        """How many a run on a CPU uses."""
+        return self._threads
 
     @property
     def precision(self) -> Literal["fp32", "int8"]:
@@ -164,6 +170,18 @@ class Encoder:
         """
         check_texts([text])
         return self._passages.split(text)
+
+    def split_many(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """`split` of each text, on all threads.
+
+        Raises:
+            InputError: an entry is not a str.
+        """
+        check_texts(texts)
+        if self._threads == 1 or len(texts) < 2:
+            return [self._passages.split(text) for text in texts]
+        with ThreadPoolExecutor(self._threads) as pool:  # tokenizer and splitter release the GIL
+            return list(pool.map(self._passages.split, texts))
 
     def tokenize_queries(self, texts: str | Sequence[str]) -> Tokens:
         """The tokens that `encode_queries` makes vectors of, without running the model.

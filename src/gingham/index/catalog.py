@@ -190,6 +190,15 @@ class Catalog:
         )
         return {row[0]: self._document(row[1:]) for row in rows}
 
+    def ids(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Ids by number; a number that is not there is left out."""
+        rows = self._rows(
+            """SELECT number, id FROM documents
+               WHERE number IN (SELECT value FROM json_each(?))""",
+            (json.dumps(list(numbers)),),
+        )
+        return dict(cast("list[tuple[int, str]]", rows))
+
     def _document(self, row: tuple[Any, ...]) -> Document:
         id, text, metadata = row
         try:

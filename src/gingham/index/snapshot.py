@@ -99,6 +99,11 @@ class Snapshot:
         with self._lock:
             return self._catalog.documents(numbers)
 
+    def ids(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Ids of documents by their numbers."""
+        with self._lock:
+            return self._catalog.ids(numbers)
+
     def passages_of(self, number: int) -> tuple[Segment, slice] | None:
         """Where a document's passages are."""
         for segment in self.segments:
