@@ -5,7 +5,7 @@ GinghamError
 │   ├── EmptyInputError       nothing to index or to ask
 │   ├── DimensionError        vectors of another dimension than the collection or model
 │   ├── FilterError           a `where` condition that cannot be understood
-│   └── SourceError           a file to be indexed cannot be read: encoding, columns, type
+│   └── SourceError           a file of documents, queries or judgements cannot be read
 ├── ModelError                a checkpoint is unknown, incomplete or of an unsupported layout
 │   └── ModelMismatchError    a collection was built with another model
 ├── CollectionError           a collection on disk cannot be used
@@ -42,7 +42,7 @@ class FilterError(InputError):
 
 
 class SourceError(InputError):
-    """A file to be indexed cannot be read."""
+    """A file of documents, queries or judgements cannot be read."""
 
 
 class ModelError(GinghamError):

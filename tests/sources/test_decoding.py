@@ -39,8 +39,8 @@ def test_place_of_a_wrong_byte(lead: int, mark: bytes) -> None:
     data = mark + b"first\n" + b"x" * lead + b"\n" + "Zoë".encode("latin-1") + b"\n"
     position = data.index(b"\xeb")
     expected = (
-        f"f, line 3: not UTF-8 (byte 0xeb at position {position}); if the file has another "
-        "encoding, say so: --encoding latin-1"
+        f"f, line 3: not UTF-8 (byte 0xeb at position {position}); convert the file, or name "
+        "its encoding: gingham add --encoding latin-1"
     )
     with pytest.raises(SourceError) as streamed:
         lines(data)

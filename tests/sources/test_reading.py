@@ -79,6 +79,10 @@ def test_seen_ids_over_many_merges(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(seen.add(str(i)) for i in range(1000))
     assert not any(seen.add(str(i)) for i in range(1000))
     assert seen.add("new")
+    assert all(id in seen for id in ["0", "500", "999", "new"])
+    assert "other" not in seen
+    assert 7 not in seen
+    assert "x" not in SeenIds()
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.jsonl", "a.tsv", "a.csv", "a.html"])
@@ -95,6 +99,25 @@ def test_empty_files_of_a_folder_are_counted(write: Write) -> None:
     sources = Sources(["notes"])
     assert [d.id for d in sources] == ["notes/b.txt"]
     assert sources.report.empty == 1
+
+
+def test_keep_empty_gives_out_what_holds_no_text(write: Write) -> None:
+    write("a.jsonl", '{"id": 1, "text": ""}\n{"id": 2, "text": "b"}\n{"id": 3, "text": null}\n')
+    sources = Sources(["a.jsonl"], SourceOptions(keep_empty=True))
+    assert [(d.id, d.text) for d in sources] == [("1", ""), ("2", "b"), ("3", "")]
+    assert (sources.report.documents, sources.report.empty) == (3, 0)
+
+
+def test_keep_empty_refuses_an_id_that_comes_twice_without_text(write: Write) -> None:
+    write("a.jsonl", '{"id": 1, "text": ""}\n{"id": 1, "text": ""}\n')
+    with pytest.raises(SourceError, match=r"line 2: the id '1' was already in a\.jsonl, line 1"):
+        ids("a.jsonl", options=SourceOptions(keep_empty=True))
+
+
+def test_keep_empty_still_refuses_a_file_without_a_record(write: Write) -> None:
+    write("a.jsonl", "\n")
+    with pytest.raises(SourceError, match=r"a\.jsonl: there is no text in it"):
+        ids("a.jsonl", options=SourceOptions(keep_empty=True))
 
 
 def test_binary_file_with_the_name_of_a_text(write: Write) -> None:

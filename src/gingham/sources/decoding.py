@@ -97,7 +97,7 @@ def undecodable(
     remedy = "utf-16" if wide else "latin-1" if encoding is None else "utf-8"
     return SourceError(
         f"{name}, line {line}: not {encoding or 'UTF-8'} (byte 0x{byte:02x} at position "
-        f"{position}); if the file has another encoding, say so: --encoding {remedy}"
+        f"{position}); convert the file, or name its encoding: gingham add --encoding {remedy}"
     )
 
 

@@ -15,12 +15,15 @@ class SourceOptions:
         id_field: the field or column that holds the id; None looks for the usual names.
         encoding: of text files; None is UTF-8, or what an HTML page declares.
         keep_going: count a file that cannot be read and go on, instead of raising.
+        keep_empty: give out documents without text too, as "": what is judged must be known, even
+            where nothing can find it.
     """
 
     text_field: str | None = None
     id_field: str | None = None
     encoding: str | None = None
     keep_going: bool = False
+    keep_empty: bool = False
 
 
 @dataclass(slots=True)
@@ -30,7 +33,7 @@ class Report:
     Attributes:
         files: files opened.
         documents: documents given out.
-        empty: records, pages and files left out because they hold no text.
+        empty: records, pages and files left out because they hold no text (none with `keep_empty`).
         bytes_read: bytes read of `bytes_total`.
         bytes_total: size of all files together; None where standard input is among them.
         skipped: files of folders that are of no known kind, counted by their suffix.

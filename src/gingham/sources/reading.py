@@ -77,7 +77,7 @@ class Sources:
         self.report.bytes_total = None if unknown else sum(file.size for file in self.files)
 
     def __iter__(self) -> Iterator[Document]:
-        """Every document that holds text, in order.
+        """Every document that holds text, in order; with `keep_empty`, every document.
 
         Raises:
             SourceError: a file cannot be read, or an id comes twice.
@@ -85,7 +85,7 @@ class Sources:
         seen = SeenIds()
         for placed in _read_all(self.files, self.options, self.report, self._stdin):
             document = placed.document
-            if not document.text:
+            if not self._counts(document):
                 self.report.empty += 1
                 continue
             if not seen.add(document.id):
@@ -96,12 +96,15 @@ class Sources:
             self.report.documents += 1
             yield document
 
+    def _counts(self, document: Document) -> bool:
+        return bool(document.text) or self.options.keep_empty
+
     def _first_place(self, id: str) -> str:
         """Found by reading once more, so that only this error pays for keeping places."""
         files = [file for file in self.files if file.path is not None]
         with contextlib.suppress(SourceError):
             for placed in _read_all(files, self.options, Report(), None):
-                if placed.document.id == id and placed.document.text:
+                if placed.document.id == id and self._counts(placed.document):
                     return f"in {placed.place}"
         return "seen earlier"
 
@@ -128,7 +131,7 @@ def _read_file(
     try:
         with _open(file, stdin) as stream:
             for placed in _placed_documents(file, stream, options, report):
-                found = found or bool(placed.document.text)
+                found = found or bool(placed.document.text) or options.keep_empty
                 yield placed
     except OSError as error:
         raise SourceError(f"{file.name}: {error.strerror or error}") from error

@@ -22,17 +22,27 @@ class SeenIds:
 
     def add(self, id: str) -> bool:
         """Remember an id; False where it has come before."""
-        digest = hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        key = int.from_bytes(digest, "little")
-        if key in self._recent:
+        key = _key(id)
+        if self._holds(key):
             return False
-        if len(self._older):
-            at = int(np.searchsorted(self._older, np.uint64(key)))
-            if at < len(self._older) and int(self._older[at]) == key:
-                return False
         self._recent.add(key)
         if len(self._recent) == _RECENT:
             recent = np.fromiter(self._recent, dtype=np.uint64, count=_RECENT)
             self._older = np.sort(np.concatenate([self._older, recent]), kind="stable")
             self._recent.clear()
         return True
+
+    def __contains__(self, id: object) -> bool:
+        """Whether this id has come."""
+        return isinstance(id, str) and self._holds(_key(id))
+
+    def _holds(self, key: int) -> bool:
+        if key in self._recent:
+            return True
+        at = int(np.searchsorted(self._older, np.uint64(key)))
+        return at < len(self._older) and int(self._older[at]) == key
+
+
+def _key(id: str) -> int:
+    digest = hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
