@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 NATIVE := pyproject.toml CMakeLists.txt $(wildcard cpp/*.cpp cpp/*.h)
 
-.PHONY: help install demo test check lint format bench docs sanitize clean
+.PHONY: help install demo test check quality lint format bench docs sanitize clean
 
 help:
 	@echo "make demo     set up, index the standard library's documentation, answer questions"
 	@echo "make test     set up, run the tests"
 	@echo "make lint     ruff and mypy --strict"
-	@echo "make check    lint and test: what CI runs"
+	@echo "make check    lint and test"
+	@echo "make quality  retrieval quality against the figures to hold; needs the evaluation sets"
 	@echo "make format   let ruff rewrite the code"
 	@echo "make bench    kernels and encoder beside their peers"
 	@echo "make docs     write the generated pages: docs/cli.md and the kernels' stub"
@@ -41,6 +42,9 @@ lint: .venv/.develops
 	$(BIN)/mypy
 
 check: lint test
+
+quality: .venv/.develops
+	runs/evaluate_all.sh --quick $(DATA)
 
 format: .venv/.develops
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -60,19 +62,34 @@ def test_every_command_is_documented() -> None:
         assert f"gingham {name}" in text, f"{name} is not in README.md"
 
 
+def make_tiny_dataset(folder: Path) -> None:
+    """The folder that docs/evaluation.md evaluates."""
+    (folder / "qrels").mkdir(parents=True)
+    texts = {"tide": "The moon pulls the sea.", "bread": "Yeast makes dough rise."}
+    lines = [json.dumps({"_id": id, "text": text}) for id, text in texts.items()]
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    queries = {"q1": "why is there a tide?", "q2": "why does dough rise?"}
+    lines = [json.dumps({"_id": id, "text": text}) for id, text in queries.items()]
+    (folder / "queries.jsonl").write_text("\n".join(lines))
+    qrels = "query-id\tcorpus-id\tscore\nq1\ttide\t1\nq2\tbread\t1\n"
+    (folder / "qrels" / "test.tsv").write_text(qrels)
+
+
 def python_blocks(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md", "docs/evaluation.md"])
 def test_python_examples_run(page: str, tmp_path: Path) -> None:
     """All blocks of a page, one after the other in one process, as a reader would paste them."""
+    make_tiny_dataset(tmp_path / "tiny")
     blocks = python_blocks(page)
     assert blocks
     code = "\n".join(blocks)
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
         check=False,

@@ -192,6 +192,9 @@ class Bar:
         what: what is being done.
         total: of what `update` is given as `done`; None where unknown.
         quiet: show nothing.
+
+    Attributes:
+        last_line: when a line was last written, where stderr is no terminal; they keep a distance.
     """
 
     def __init__(self, what: str, total: float | None, *, quiet: bool = False) -> None:
@@ -200,7 +203,7 @@ class Bar:
         self._quiet = quiet
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
-        self._last_line = 0.0
+        self.last_line = 0.0
 
     def __enter__(self) -> Bar:
         """Draw, where stderr is a terminal."""
@@ -236,7 +239,43 @@ class Bar:
         """So much is done, and safe."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, remark=remark)
-        elif not self._quiet and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
+        elif not self._quiet and time.monotonic() - self.last_line > _SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
             share = f" {done / self.total:.0%}" if self.total else ""
             note(f"{self.what}{share}: {remark}")
+
+
+class Steps:
+    """Several bars, one after the other: a new one whenever the step has another name."""
+
+    def __init__(self) -> None:
+        """Nothing is drawn yet."""
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Steps:
+        """The first step begins with the first call."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the last bar away."""
+        self._end()
+
+    def __call__(self, what: str, done: float, total: float | None, remark: str) -> None:
+        """So much of a step is done."""
+        if self._bar is None or (self._bar.what, self._bar.total) != (what, total):
+            last_line = self._bar.last_line if self._bar is not None else 0.0
+            self._end()
+            self._bar = Bar(what, total)
+            self._bar.last_line = last_line
+            self._bar.__enter__()
+        self._bar.update(done, remark)
+
+    def _end(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+        self._bar = None

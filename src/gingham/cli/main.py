@@ -15,7 +15,17 @@ from typing import Annotated, Any
 import typer
 
 import gingham
-from gingham.cli import add, console, delete, demo, explain, info, optimize, search
+from gingham.cli import (
+    add,
+    console,
+    delete,
+    demo,
+    evaluate,
+    explain,
+    info,
+    optimize,
+    search,
+)
 from gingham.errors import GinghamError
 
 ERROR = 2
@@ -88,6 +98,7 @@ for _command, _examples in (
     (delete.delete, delete.EXAMPLES),
     (info.info, info.EXAMPLES),
     (optimize.optimize, optimize.EXAMPLES),
+    (evaluate.evaluate, evaluate.EXAMPLES),
 ):
     app.command(epilog=_epilog(_examples))(guarded(_command))
 
