@@ -34,7 +34,7 @@ FILES: dict[str, bytes] = {
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("latin.txt", "latin.txt, line 1: not UTF-8 (byte 0xeb at position 2); if the file has"),
+        ("latin.txt", "latin.txt, line 1: not UTF-8 (byte 0xeb at position 2); convert the file"),
         ("bad.jsonl", "bad.jsonl, line 2: not JSON ("),
         ("columns.csv", "columns.csv, line 1: no text field"),
         ("short.tsv", "short.tsv, line 2: 1 column, but the header has 2"),

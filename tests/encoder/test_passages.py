@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -85,6 +86,18 @@ def test_a_title_stays_with_the_text_below_it(encoder: Encoder, end: str) -> Non
     first = check(encoder, text)[0]
     assert first[0] == 0
     assert "moon" in text[slice(*first)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_are_split_as_one(colbert: Path, threads: int) -> None:
+    encoder = Encoder(colbert, threads=threads)
+    texts = ["the tide. " * n for n in (0, 1, 90, 7, 400)] + ["\n\n", "漢字 😀", " tide"] * 20
+    expected = [encoder.split(text) for text in texts]
+    assert encoder.split_many(texts) == expected
+    assert encoder.split_many(tuple(texts[2:3])) == expected[2:3]
+    assert encoder.split_many([]) == []
+    with pytest.raises(InputError, match="is a bytes, not a str"):
+        encoder.split_many(["the tide", b"the tide"])  # type: ignore[list-item]
 
 
 @pytest.mark.slow

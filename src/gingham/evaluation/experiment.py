@@ -161,6 +161,8 @@ def evaluate(
     for system in systems:
         _check_queries(dataset, system.name)
         system.check(job)
+    if systems and dataset.corpus is not None and next(job.documents(), None) is None:
+        raise _no_text(dataset)
     with PeakMemory() as before:
         pass
     sample = _sample(list(dataset.queries.values()), timed_queries, seed)
@@ -240,6 +242,10 @@ def _check_queries(dataset: Dataset, name: str) -> None:
         )
 
 
+def _no_text(dataset: Dataset) -> InputError:
+    return InputError(f"{dataset.title}: there is no text in any document to search")
+
+
 def _sample(queries: Sequence[str], size: int, seed: int) -> list[str]:
     if len(queries) <= size:
         return list(queries)
@@ -250,7 +256,7 @@ def _sample(queries: Sequence[str], size: int, seed: int) -> list[str]:
 def _ask(system: System, job: Job, depth: int, sample: Sequence[str]) -> _Answers:
     prepared = system.prepare(job)
     if not prepared.cost.documents:
-        raise InputError(f"{job.dataset.title}: there is no text in any document to search")
+        raise _no_text(job.dataset)
     with prepared.searcher(job.threads) as searcher:
         run = _answer_all(system.name, searcher, job, min(depth, prepared.cost.documents))
     if not sample:
@@ -290,7 +296,8 @@ def _time(prepared: Prepared, threads: int, sample: Sequence[str], job: Job, nam
             searcher.search(encoded, _TIMED_K)
             searching.append(time.perf_counter() - between)
             encoding.append(between - start)
-            job.report(f"{name}, timing", len(encoding), len(sample), on)
+            done = f"{len(encoding):,} of {len(sample):,} queries"
+            job.report(f"{name}, timing on {on}", len(encoding), len(sample), done)
     total = [one + two for one, two in zip(encoding, searching, strict=True)]
     return Latency(
         threads,

@@ -26,7 +26,7 @@ from gingham.evaluation.run import Ranking
 from gingham.evaluation.systems import Explained, Job
 
 # Documents of one part: what an interruption loses at most.
-_PART = 2048
+_PART = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,14 @@ def _load(model: str | os.PathLike[str]) -> Any:
         raise MissingDependencyError(
             "a single-vector model needs sentence-transformers: pip install sentence-transformers"
         ) from error
+    if os.fspath(model).startswith((".", "/")) and not Path(model).exists():
+        # sentence-transformers would ask the hub for it, again and again.
+        raise ModelError(f"{model}: no such folder; pass that of a single-vector model")
+    from transformers.utils import logging
+
+    # Its bars would run through ours.
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         return SentenceTransformer(os.fspath(model), device="cpu")
     except Exception as error:  # whatever transformers raises for a broken or missing folder
@@ -160,6 +168,9 @@ def _load(model: str | os.PathLike[str]) -> Any:
             f"{model}: sentence-transformers cannot load it ({line}): pass the folder or hub name "
             "of a single-vector model"
         ) from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _normalises(model: Any) -> bool:
@@ -187,6 +198,7 @@ def _encode(
     torch.set_num_threads(job.threads)
     clock, total = time.perf_counter, job.corpus.n_documents
     start, done = clock(), 0
+    job.report(f"{name}, encoding", 0, total, f"{total:,} documents")
     with PeakMemory() as memory:
         for number, part in enumerate(_parts(job.documents())):
             path = folder / f"part-{number:06}.npy"
