@@ -17,7 +17,7 @@ from gingham.evaluation.query_files import line_of_query, queries, read_queries
 IDS = st.text(st.characters(codec="ascii", min_codepoint=33), min_size=1, max_size=8)
 GRADES = st.dictionaries(
     IDS,
-    st.dictionaries(IDS, st.integers(-999_999_999, 999_999_999), min_size=1, max_size=4),
+    st.dictionaries(IDS, st.integers(-1_000_000, 1_000_000), min_size=1, max_size=4),
     min_size=1,
     max_size=4,
 )
@@ -101,6 +101,7 @@ def test_what_is_written_is_read(
         ),
         ("1\ta\t1\n1\tb\t1\t\n", "q.tsv, line 2: 4 columns; as in the first line, expected 3"),
         ("1 0 a 1.0\n", "q.tsv, line 1: the relevance '1.0' is no whole number; write 0 for not r"),
+        ("1 0 a 1000001\n", "q.tsv, line 1: the relevance '1000001' is beyond 1,000,000, which"),
         ("1\ta\tyes\n", "q.tsv, line 1: the relevance 'yes' is no whole number"),
         ("1\ta\t\n", "q.tsv, line 1: the relevance '' is no whole number"),
         ("1\ta\t٣\n", "q.tsv, line 1: the relevance '٣' is no whole number"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gingham.errors import InputError, SourceError
+from gingham.errors import InputError
 from gingham.evaluation import (
     BM25,
     Evaluation,
@@ -106,7 +105,6 @@ def test_everything_but_times_is_determined(dataset: Dataset, tmp_path: Path) ->
     records = []
     for folder in ("one", "two"):
         record = report.record(measured(dataset, tmp_path / folder, timed_queries=2, threads=2))
-        del record["resident_bytes"]
         for system in record["systems"]:
             del system["latencies_ms"], system["search_peak_bytes"]
             for cost in ("seconds", "peak_bytes"):
@@ -339,106 +337,3 @@ def test_a_report_of_runs_is_json_too(dataset: Dataset) -> None:
     only = replace(dataset, queries={}, corpus=None)
     record = report.record(evaluate(only, runs=[made_run("r", "q1")]))
     assert json.loads(strict(record))["systems"][0]["index"] is None
-
-
-Values = Callable[[int], float]
-
-
-def many(values: Values, queries: int = 60, name: str = "small") -> Evaluation:
-    """A system with these values of nDCG@10, made up."""
-    ids = [f"q{i}" for i in range(queries)]
-    dataset = Dataset(name, "test", {}, {id: {"d": 1} for id in ids}, None)
-    run = Run("made", {id: Ranking(("d",), np.ones(1, dtype=np.float32)) for id in ids})
-    result = evaluate(dataset, runs=[run], measures=["nDCG@10"])
-    [system] = result.systems
-    array = np.array([values(i) for i in range(queries)])
-    changed = replace(system, values={"nDCG@10": array}, means={"nDCG@10": float(array.mean())})
-    return replace(result, systems=(changed,))
-
-
-def earlier(path: Path, *evaluations: Evaluation) -> report.EarlierReport:
-    path.write_text("".join(strict(report.record(one)) + "\n\n" for one in evaluations))
-    return report.read_report(path)
-
-
-def usual(i: int) -> float:
-    return 0.4 + 0.5 * (i * 37 % 60) / 60
-
-
-def noise(i: int) -> float:
-    return usual(i) + float(np.random.default_rng(i).normal(0, 0.02))
-
-
-@pytest.mark.parametrize(
-    ("now", "fell"),
-    [
-        (usual, False),
-        (noise, False),
-        (lambda i: usual(i) - 0.1, True),
-        (lambda i: usual(i) + 0.1, False),
-        (lambda i: usual(i) - 0.5 * (i == 7), False),  # one query is no evidence
-    ],
-)
-def test_changes(tmp_path: Path, now: Values, fell: bool) -> None:
-    before = earlier(tmp_path / "before.json", many(usual))
-    [change] = report.changes([many(now)], before)
-    assert change.fell is fell
-    assert (change.what, change.measure) == ("small (test): made", "nDCG@10")
-    assert str(change).endswith("FELL" if fell else "no fall beyond noise")
-    assert len(str(change).splitlines()) == 1
-
-
-def test_small_falls_of_several_datasets_add_up(tmp_path: Path) -> None:
-    names = ("a", "b", "c", "d")
-    before = earlier(tmp_path / "b.json", *(many(usual, 4, name) for name in names))
-    now = [many(lambda i: usual(i) - 0.01, 4, name) for name in names]
-    found = report.changes(now, before)
-    assert [change.fell for change in found] == [False, False, False, False, True]
-    assert found[-1].what == "queries of all 4 datasets: made"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not json",
-        b"{}",
-        b"[]",
-        b"7",
-        b'{"dataset": {"name": "small", "split": "test"}}',
-        b'{"dataset": {"name": "small", "split": "test"}, "systems": [{"name": "a"}]}',
-        b'{"dataset": {"name": [], "split": "test"}, "systems": []}',
-        b"[" * 100_000,
-        b"\xff\xfe",
-        None,
-    ],
-)
-def test_no_report(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "before.json"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises((SourceError, InputError)) as error:
-        report.changes([many(usual)], report.read_report(path))
-    assert str(error.value).startswith(str(path))
-    assert len(str(error.value).splitlines()) == 1
-
-
-def test_reports_of_something_else(tmp_path: Path, both: Evaluation) -> None:
-    path = tmp_path / "before.json"
-
-    def refused(now: Evaluation) -> str:
-        with pytest.raises(InputError) as error:
-            report.changes([now], before)
-        text = str(error.value)
-        assert len(text.splitlines()) == 1
-        return text
-
-    before = earlier(path, many(usual))
-    assert refused(many(usual, name="other")) == (
-        f"{path} has nothing on other (test): compare the datasets that it is of"
-    )
-    assert "has 60 queries of small (test), this evaluation 59" in refused(many(usual, 59))
-    assert "has no AP of small (test)" in refused(replace(many(usual), measures=("AP",)))
-    renamed = many(usual)
-    system = replace(renamed.systems[0], name="renamed")
-    assert "has none of the systems" in refused(replace(renamed, systems=(system,)))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import re
+import shutil
+import sys
+import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,16 +20,19 @@ import numpy as np
 import pytest
 
 import gingham
-from gingham import Encoder, intake
+from gingham import Collection, Encoder, intake
 from gingham.document import Document
-from gingham.errors import InputError, ModelError
+from gingham.errors import CollectionError, CorruptionError, InputError, ModelError
 from gingham.evaluation import BM25, LateInteraction, Reranked, SingleVector, single_vector
+from gingham.evaluation.bm25 import open_bm25
 from gingham.evaluation.build_record import BuildRecord
 from gingham.evaluation.dataset import Corpus, Dataset
 from gingham.evaluation.experiment import make_job
-from gingham.evaluation.late_interaction import PreparedCollection
+from gingham.evaluation.footprint import footprint
+from gingham.evaluation.late_interaction import CollectionSearcher, PreparedCollection
 from gingham.evaluation.reading import open_dataset
 from gingham.evaluation.run import Ranking
+from gingham.evaluation.single_vector import open_vectors
 from gingham.evaluation.systems import Job, Prepared, Step, System
 
 from .conftest import QUERIES, TEXTS, write_beir
@@ -134,6 +141,8 @@ def test_an_interrupted_build_is_continued(job: Job, tmp_path: Path, exact: bool
     done = BuildRecord.read(path)
     assert done is not None
     assert done.complete
+    assert done.seconds is not None
+    assert halfway.seconds is not None
     assert done.seconds > halfway.seconds > 0
     assert steps[-1].done == 11
     assert (resumed.cost.documents, resumed.cost.tokens) == (11, whole.cost.tokens)
@@ -150,7 +159,7 @@ def test_another_content_or_codec_is_another_folder(job: Job, tmp_path: Path) ->
     assert len(set(paths)) == 3
     with gingham.open(paths[2], read_only=True) as opened:
         assert opened.get("cat").text == "Changed."
-    again = open_dataset(write_beir(tmp_path / "c" / "small"))
+    again = open_dataset(write_beir(tmp_path / "c" / "renamed"))
     assert LateInteraction().prepare(replace(job, dataset=again)).path == paths[0]
 
 
@@ -178,8 +187,138 @@ def test_a_damaged_record_is_not_trusted(job: Job, record: bytes) -> None:
     path.write_bytes(record)
     assert BuildRecord.read(path) is None
     prepared = LateInteraction().prepare(job)
-    assert prepared.cost.documents == 11
-    assert json.loads(path.read_text())["complete"] is True
+    # What the lost attempt took is not known, and never will be.
+    assert (prepared.cost.documents, prepared.cost.seconds) == (11, None)
+    assert prepared.cost.peak_bytes is None
+    done = BuildRecord.read(path)
+    assert done is not None
+    assert (done.complete, done.seconds) == (True, None)
+    assert LateInteraction().prepare(job).cost == prepared.cost
+
+
+def test_a_lost_record_makes_no_false_time(job: Job) -> None:
+    first = LateInteraction().prepare(job)
+    record_file(first).unlink()
+    second = LateInteraction().prepare(job)
+    assert second.cost == replace(first.cost, seconds=None, peak_bytes=None)
+    assert generation(second) == generation(first)
+
+
+def test_an_index_without_a_document_is_no_lost_attempt(job: Job) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        LateInteraction().prepare(interrupted(job, after=0))
+    [path] = job.cache.glob("*/*.json")
+    path.unlink()
+    assert LateInteraction().prepare(job).cost.seconds is not None
+
+
+def spoil(path: Path, how: str) -> None:
+    if how == "emptied":
+        for entry in path.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    elif how == "no catalog":
+        (path / "catalog.sqlite").unlink()
+    elif how == "catalog":
+        (path / "catalog.sqlite").write_bytes(b"damaged" * 999)
+    else:
+        largest = max(path.glob("segments/*/*"), key=lambda file: file.stat().st_size)
+        largest.write_bytes(largest.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize("how", ["emptied", "no catalog", "catalog", "truncated"])
+def test_a_damaged_index_says_what_to_delete(job: Job, how: str) -> None:
+    prepared = LateInteraction().prepare(job)
+    spoil(prepared.path, how)
+    expected = rf"cannot be used \(.*\): delete {re.escape(str(prepared.path))} and run again$"
+    for complete in (True, False):
+        if not complete:
+            if how == "emptied":
+                continue  # it is simply built
+            record_file(prepared).unlink()
+        with pytest.raises(CollectionError, match=expected) as caught:
+            LateInteraction().prepare(job)
+        assert "\n" not in str(caught.value)
+        assert "backup" not in str(caught.value)
+    with pytest.raises(CollectionError, match=expected), prepared.searcher(1):
+        pass
+    shutil.rmtree(prepared.path)
+    assert LateInteraction().prepare(job).cost.documents == 11
+
+
+def test_damage_that_a_search_finds_says_what_to_delete(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*args: Any, **options: Any) -> Any:
+        raise CorruptionError("catalog.sqlite: damaged; restore the collection from a backup")
+
+    own = LateInteraction().prepare(job)
+    theirs = LateInteraction(collection=collected(tmp_path)).prepare(job)
+    for name in ("search", "search_many", "explain"):
+        monkeypatch.setattr(Collection, name, damaged)
+    asks: list[Callable[[CollectionSearcher], object]] = [
+        lambda searcher: searcher.search(searcher.encode("tide"), 3),
+        lambda searcher: list(searcher.answer(["tide"], 3)),
+        lambda searcher: searcher.explain("tide", "moon"),
+    ]
+    for asking in asks:
+        with own.searcher(1) as searcher, pytest.raises(CorruptionError, match=r"\): delete"):
+            asking(searcher)
+        with theirs.searcher(1) as searcher, pytest.raises(CorruptionError, match="from a backup"):
+            asking(searcher)
+
+
+def test_two_processes_build_one_index(job: Job) -> None:
+    """Two threads: the lock knows no difference."""
+    path = LateInteraction().prepare(job).path
+    shutil.rmtree(path.parent)
+    building, waited = threading.Event(), threading.Event()
+    steps: list[Step] = []
+
+    def slowly(step: Step) -> None:
+        building.set()
+        waited.wait(30)
+
+    def waiting(step: Step) -> None:
+        steps.append(step)
+        waited.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(LateInteraction().prepare, replace(job, progress=slowly))
+        assert building.wait(30)
+        second = LateInteraction().prepare(replace(job, progress=waiting))
+        assert first.result().cost == second.cost
+    assert second.cost.documents == 11
+    assert {step.remark for step in steps} == {"waiting for another process that builds this index"}
+
+
+def test_a_builder_that_died_is_not_waited_for(job: Job) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        LateInteraction().prepare(interrupted(job, after=3))
+    assert [*job.cache.glob("*/*.lock")]
+    assert LateInteraction().prepare(job).cost.documents == 11
+
+
+def test_a_cache_that_cannot_be_written(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for system in (LateInteraction(), BM25()):
+        with pytest.raises(InputError, match="the cache cannot be written to"):
+            system.prepare(replace(job, cache=tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [
+        (LateInteraction(), "gingham"),
+        (LateInteraction(exact=True), "exact MaxSim"),
+        (LateInteraction(label="old model"), "old model"),
+        (Reranked(7), "BM25 7 + MaxSim"),
+        (Reranked(7, label="both"), "both"),
+        (BM25("words"), "words"),
+        (SingleVector("some", "dense"), "dense"),
+    ],
+)
+def test_names(system: System, name: str) -> None:
+    assert system.name == name
 
 
 def test_a_record_without_its_collection_is_not_trusted(job: Job) -> None:
@@ -251,24 +390,44 @@ def test_a_collection_is_searched_as_it_is(job: Job, tmp_path: Path) -> None:
         system.check(job)
         prepared = system.prepare(job)
         assert prepared.cost.seconds is None
+        assert prepared.description.endswith("int8 vectors")
         assert ask(prepared, QUERIES["q3"], 1).ids == ("cat",)
-    assert not job.cache.exists()
+    assert not [*job.cache.glob("*/*.gingham")]
 
 
-def test_a_collection_must_have_what_was_judged(job: Job, tmp_path: Path) -> None:
-    path = collected(tmp_path, "sea", "cat")
-    for system in (LateInteraction(collection=path), Reranked(5, LateInteraction(None, path))):
-        with pytest.raises(InputError, match=r"lacks 2 of the judged documents .* such as 'cat'"):
-            system.check(job)
-
-
-def test_all_candidates_must_be_in_a_collection(job: Job, tmp_path: Path) -> None:
+def test_a_collection_must_have_all_documents(job: Job, tmp_path: Path) -> None:
     dataset = replace(job.dataset, qrels={"q3": {"cat": 1}}, queries={"q3": QUERIES["q3"]})
     job = replace(job, dataset=dataset)
-    path = collected(tmp_path, "sea")
-    LateInteraction(collection=path).check(job)
-    with pytest.raises(InputError, match=r"lacks 1 of the documents of small .*, such as 'sea'"):
-        Reranked(5, LateInteraction(None, path)).check(job)
+    path = collected(tmp_path, "sea", "train")
+    for system in (LateInteraction(collection=path), Reranked(5, LateInteraction(None, path))):
+        expected = r"lacks 2 of the documents of small .*, such as 'sea': index .*, or leave out"
+        with pytest.raises(InputError, match=expected) as caught:
+            system.check(job)
+        assert "\n" not in str(caught.value)
+
+
+def test_without_a_corpus_a_collection_must_have_what_was_judged(job: Job, tmp_path: Path) -> None:
+    grades = {"q3": {"cat": 1, "dog": 0}}
+    asked = {"q3": QUERIES["q3"]}
+    dataset = replace(job.dataset, qrels=grades, queries=asked, corpus=None)
+    job = replace(job, dataset=dataset)
+    system = LateInteraction(collection=collected(tmp_path, "sea"))
+    system.check(job)
+    assert system.prepare(job).description.endswith("int8 vectors")
+    with gingham.open(tmp_path / "mine.gingham") as opened:
+        opened.delete("cat")
+    with pytest.raises(InputError, match=r"lacks 1 of the judged documents .* such as 'cat'"):
+        system.check(job)
+
+
+def test_other_documents_of_a_collection_are_told(job: Job, tmp_path: Path) -> None:
+    path = collected(tmp_path)
+    for i, expected in enumerate(["1 other document too", "2 other documents too"]):
+        with gingham.open(path, threads=1) as opened:
+            opened.add(f"Another text, number {i}.", ids=[f"more{i}"])
+        system = LateInteraction(collection=path)
+        system.check(job)
+        assert system.prepare(job).description.endswith(f"int8 vectors; holds {expected}")
 
 
 @pytest.mark.parametrize("system", [LateInteraction(), BM25(), Reranked()])
@@ -340,6 +499,18 @@ def test_bm25_gives_ties_in_the_order_of_the_documents(tmp_path: Path, cache: Pa
         assert list(ask(prepared, "tide", k).ids) == ids[:k]
 
 
+def test_a_saved_bm25_answers_alike(job: Job) -> None:
+    prepared = BM25().prepare(job)
+    [folder] = job.cache.glob("*/bm25")
+    assert prepared.cost.bytes == sum(file.stat().st_size for file in folder.iterdir())
+    assert [entry.name for entry in folder.parent.iterdir()] == ["bm25"]
+    with prepared.searcher(1) as one, open_bm25(str(folder), threads=1) as other:
+        for query in QUERIES.values():
+            assert by_id(other.search(other.encode(query), 9)) == by_id(
+                one.search(one.encode(query), 9)
+            )
+
+
 @pytest.mark.parametrize("query", ["zzzz", "the of and", "!?", "漢字"])
 def test_bm25_finds_nothing_without_known_words(job: Job, query: str) -> None:
     for system in (BM25(), Reranked(3)):
@@ -362,6 +533,11 @@ def test_reranked_orders_the_candidates_anew(job: Job) -> None:
         assert ask(prepared, query, 1).ids == ranking.ids[:1]
         for id in ranking.ids:
             assert explained(prepared, query, id) == pytest.approx(all_scores[id], abs=1e-3)
+
+
+def test_only_candidates_have_a_rank(job: Job) -> None:
+    depths = [system.prepare(job).depth for system in (LateInteraction(), BM25(), Reranked(3))]
+    assert depths == [None, None, 3]
 
 
 def test_reranked_needs_a_candidate(job: Job) -> None:
@@ -470,12 +646,18 @@ def test_vectors_are_kept_in_parts(
     system.prepare(job)
     assert (parts[0].parent / "build.json").read_bytes() == before
 
-    for spoil in (b"", b"damaged", parts[0].read_bytes()[:-9], None):
-        if spoil is None:
+    for spoilt in (b"", b"damaged", parts[0].read_bytes()[:-9], None):
+        if spoilt is None:
             parts[0].unlink()
         else:
-            parts[0].write_bytes(spoil)
+            parts[0].write_bytes(spoilt)
         np.testing.assert_array_equal(system.prepare(job).vectors, whole.vectors)
+
+    (parts[0].parent / "build.json").unlink()
+    found = system.prepare(job)
+    assert (found.cost.seconds, found.cost.peak_bytes) == (None, None)
+    np.testing.assert_array_equal(found.vectors, whole.vectors)
+    assert not [*parts[0].parent.glob("*.part"), *parts[0].parent.glob(".*.part")]
 
 
 @pytest.mark.parity
@@ -485,3 +667,63 @@ def test_a_folder_that_is_no_model(job: Job, tmp_path: Path) -> None:
         SingleVector(tmp_path / "nothing").check(job)
     with pytest.raises(ModelError, match="nowhere: no such folder"):
         SingleVector(tmp_path / "nowhere").check(job)
+
+
+@pytest.mark.parity
+def test_a_model_that_no_hub_has_is_one_line(
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def load(model: str, **options: Any) -> Any:
+        asked.append(options)
+        warnings.warn("the hub is slow", UserWarning, stacklevel=1)
+        for name in ("huggingface_hub.utils._http", "transformers", "sentence_transformers.base"):
+            logging.getLogger(name).error("Retrying, or Converting MultiVectorEncoder")
+        raise OSError("no connection\nat all")
+
+    loggers = [logging.getLogger(name) for name in single_vector._TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", load)
+    capfd.readouterr()
+    with pytest.raises(ModelError, match=r"cannot load it \(no connection\): pass") as caught:
+        SingleVector("nobody/has-this").check(job)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
+    assert [logger.level for logger in loggers] == levels
+    assert asked == [{"device": "cpu"}]  # nothing of it is on this computer
+
+    there = "sentence_transformers.util.is_sentence_transformer_model"
+    monkeypatch.setattr(there, lambda model, local_files_only: local_files_only)
+    with pytest.raises(ModelError):
+        SingleVector("nobody/has-this").check(job)
+    assert asked[1:] == [{"device": "cpu", "local_files_only": True}, {"device": "cpu"}]
+
+
+@pytest.mark.parity
+def test_two_processes_encode_one_set_of_vectors(job: Job, dense: Path) -> None:
+    whole = SingleVector(dense).prepare(job)
+    shutil.rmtree(whole.opening.arguments["folder"])
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: SingleVector(dense).prepare(job), range(2)))
+    assert both[0].cost == both[1].cost
+    for prepared in both:
+        np.testing.assert_array_equal(prepared.vectors, whole.vectors)
+
+
+@pytest.mark.parity
+@pytest.mark.skipif(sys.platform == "win32", reason="not known there")
+def test_one_vector_can_be_opened_elsewhere(job: Job, dense: Path) -> None:
+    prepared = SingleVector(dense).prepare(job)
+    with open_vectors(**prepared.opening.arguments, threads=1) as searcher:
+        for query in QUERIES.values():
+            here = ask(prepared, query)
+            assert by_id(searcher.search(searcher.encode(query), 100)) == by_id(here)
+    peak = footprint(prepared.opening, list(QUERIES.values()), 1, 10)
+    assert peak is not None
+    assert peak > 50e6

@@ -263,19 +263,20 @@ class Steps:
         trace: TracebackType | None,
     ) -> None:
         """Take the last bar away."""
-        self._end()
+        self.end()
 
     def __call__(self, what: str, done: float, total: float | None, remark: str) -> None:
         """So much of a step is done."""
         if self._bar is None or (self._bar.what, self._bar.total) != (what, total):
             last_line = self._bar.last_line if self._bar is not None else 0.0
-            self._end()
+            self.end()
             self._bar = Bar(what, total)
             self._bar.last_line = last_line
             self._bar.__enter__()
         self._bar.update(done, remark)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Take the bar away: something else is written now."""
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
         self._bar = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +11,7 @@ from gingham.cli import console
 from gingham.cli.options import Json, Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from gingham.evaluation import Dataset, Evaluation, Run
-    from gingham.evaluation.systems import System
+    from gingham.evaluation import Evaluation
 
 EXAMPLES = (
     "gingham evaluate scifact --bm25",
@@ -32,7 +27,6 @@ EXAMPLES = (
 _FELL = 1
 # Fewer documents are read before anybody wonders.
 _MANY = 10_000
-_WHITE_SPACE = re.compile(r"\s")
 
 
 def evaluate(
@@ -53,11 +47,11 @@ def evaluate(
         ),
     ] = None,
     model: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="MODEL",
             help="The folder or Hugging Face name of the model; by default the bundled one, or "
-            "the collection's own.",
+            "the collection's own. May be given several times, to compare models.",
         ),
     ] = None,
     gingham: Annotated[
@@ -190,12 +184,14 @@ def evaluate(
     With --json one object a dataset: gingham, machine, dataset, depth, seed, systems (measures,
     index, latencies_ms, per_query), comparisons, remarks.
     """
-    from gingham import evaluation
+    from gingham.cli import evaluation_input as given
     from gingham.cli import evaluation_output as output
-    from gingham.errors import InputError
-    from gingham.evaluation import plots, report
+    from gingham.errors import GinghamError
+    from gingham.evaluation import evaluate as measure
+    from gingham.evaluation import open_dataset, regression
     from gingham.evaluation.measures import DEFAULT_MEASURES, parse_measures
 
+    # Everything that can be wrong with the command and its files, before hours of work.
     sources: list[str | None] = [*(datasets or [])] or [None]
     of_one: dict[str, object] = {
         "--run": run,
@@ -206,30 +202,20 @@ def evaluate(
         "--plot": plot,
         "--plot-differences": plot_differences,
     }
-    _check(sources, of_one, json and markdown)
-    systems = _systems(collection, model, gingham, exact, bm25, rerank, dense)
-    # Everything that can be wrong with the command, before hours of work.
+    given.check_sources(sources, of_one)
+    given.check_outputs(json, markdown, wins, plot, plot_differences, write_runs)
+    systems = given.systems(model or [], collection, gingham, exact, bm25, rerank, dense)
     measures = [str(measure) for measure in parse_measures(metric or DEFAULT_MEASURES)]
-    if plot is not None and not (timed and systems):
-        raise InputError("--plot draws systems that are timed: name one, and leave out --timed 0")
-    for path in (plot, plot_differences):
-        if path is not None:
-            plots.check_format(path)
-            if not path.parent.is_dir() or path.is_dir():
-                raise InputError(f"cannot write {path}: name a file in a folder that exists")
-    earlier = None if no_worse_than is None else report.read_report(no_worse_than)
+    if plot is not None:
+        given.check_timed(systems, timed)
+    earlier = None if no_worse_than is None else regression.read_report(no_worse_than)
 
-    def asked_of(dataset: Dataset) -> list[System]:
-        # Judgements alone are enough to score run files; who names a system means it.
-        only_runs = run and dataset.corpus is None and collection is None
-        return [] if only_runs and len(systems) == gingham else systems
-
-    def read(source: str | None, steps: console.Steps) -> tuple[Dataset, list[Run], list[str]]:
+    def read(source: str | None, steps: console.Steps) -> given.Work:
         def progress(documents: int) -> None:
             if documents >= _MANY:
                 steps(f"reading {source or qrels}", documents, None, f"{documents:,} documents")
 
-        dataset = evaluation.open_dataset(
+        dataset = open_dataset(
             source,
             split=split,
             corpus=corpus,
@@ -241,25 +227,27 @@ def evaluate(
             allow_unknown_ids=allow_unknown_ids,
             progress=progress,
         )
-        if earlier is not None:
-            report.comparable(earlier, dataset, measures[0])
-        if write_runs is not None:
-            _check_writable(dataset, write_runs)
-        runs, remarks = _runs(run or [], dataset, allow_unknown_ids, asked_of(dataset))
-        return dataset, runs, remarks
-
-    def measure(
-        dataset: Dataset, runs: list[Run], remarks: list[str], steps: console.Steps
-    ) -> output.Measured:
-        asked = asked_of(dataset)
-        if plot is not None and not asked:
-            raise InputError("--plot draws systems that are timed, and run files are not")
+        # Judgements alone are enough to score run files; who names a system means it.
+        only_runs = run and dataset.corpus is None and collection is None
+        asked = [] if only_runs and len(systems) == gingham else systems
+        work = given.work(dataset, asked, run or [], allow_unknown_ids)
+        if plot is not None:
+            given.check_timed(asked, timed)
         if versus or wins is not None or plot_differences is not None:
-            output.pair([*(s.name for s in asked), *(r.name for r in runs)], versus)
-        result = evaluation.evaluate(
-            dataset,
-            asked,
-            runs=runs,
+            output.pair(work.names, versus)
+        if earlier is not None:
+            regression.comparable(earlier, dataset, measures[0], depth, work.names)
+        if write_runs is not None:
+            given.check_writable(dataset)
+        return work
+
+    measured: list[Evaluation] = []
+
+    def one(work: given.Work, steps: console.Steps) -> None:
+        result = measure(
+            work.dataset,
+            work.systems,
+            runs=work.runs,
             measures=measures,
             baseline=baseline,
             depth=depth,
@@ -269,128 +257,38 @@ def evaluate(
             seed=seed,
             progress=lambda step: steps(step.what, step.done, step.total, step.remark),
         )
+        measured.append(result)
+        found = None
+        if wins is not None:
+            found = output.find_wins(result, work.systems, wins, versus, threads, cache)
+        # Shown as soon as it is known: what comes after may fail or be interrupted.
+        steps.end()
+        if json:
+            output.write_json(result, found)
+        elif not markdown:
+            output.write_terminal(result, found)
         if write_runs is not None:
-            remarks += _write_runs(result, write_runs)
-        found = output.find_wins(result, asked, wins, versus, threads, cache)
-        return output.Measured(result, remarks, found)
+            output.write_runs(result, write_runs)
 
-    measured = []
     try:
         with console.Steps() as steps:
             # All are read first: a wrong name is no reason to lose hours of work on another.
-            for one in _distinct([read(source, steps) for source in sources]):
-                measured.append(measure(*one, steps))
+            for work in given.distinct([read(source, steps) for source in sources]):
+                one(work, steps)
     except KeyboardInterrupt:
+        output.write_page(measured, markdown)
         raise KeyboardInterrupt(
             "interrupted: what is indexed is kept; the same command continues from there"
         ) from None
+    except (GinghamError, OSError):
+        output.write_page(measured, markdown)
+        raise
+    output.write_page(measured, markdown)
+    if not (json or markdown):
+        output.write_summary(measured)
     if plot is not None:
-        output.plot_quality(measured[0].evaluation, plot)
+        output.plot_quality(measured[0], plot)
     if plot_differences is not None:
-        output.plot_differences(measured[0].evaluation, versus, plot_differences)
-    if json:
-        output.write_json(measured)
-    elif markdown:
-        output.write_markdown(measured)
-    else:
-        output.write_terminal(measured)
+        output.plot_differences(measured[0], versus, plot_differences)
     if earlier is not None and output.has_fallen(measured, earlier, seed):
         raise typer.Exit(_FELL)
-
-
-def _check(sources: Sequence[str | None], of_one: Mapping[str, object], both: bool) -> None:
-    from gingham.errors import InputError
-
-    if sources == [None] and of_one["--qrels"] is None:
-        raise InputError(
-            "no dataset: name a folder, as in gingham evaluate scifact, or judgements with --qrels"
-        )
-    for option, value in of_one.items():
-        if value and len(sources) > 1:
-            raise InputError(
-                f"{option} belongs to one dataset, and {len(sources)} are named: evaluate them one "
-                "by one"
-            )
-    if both:
-        raise InputError("--json and --markdown: choose one")
-
-
-def _systems(
-    collection: str | None,
-    model: str | None,
-    gingham: bool,
-    exact: bool,
-    bm25: bool,
-    rerank: int | None,
-    dense: str | None,
-) -> list[System]:
-    from gingham import evaluation
-
-    own = evaluation.LateInteraction(model, collection)
-    systems: list[System] = [own] if gingham else []
-    if exact:
-        systems.append(evaluation.LateInteraction(model, collection, exact=True))
-    if bm25:
-        systems.append(evaluation.BM25())
-    if rerank is not None:
-        systems.append(evaluation.Reranked(rerank, own))
-    if dense is not None:
-        systems.append(evaluation.SingleVector(dense))
-    return systems
-
-
-def _runs(
-    paths: Sequence[str], dataset: Dataset, allow_unknown_ids: bool, systems: Sequence[System]
-) -> tuple[list[Run], list[str]]:
-    from gingham import evaluation
-
-    runs: list[Run] = []
-    remarks: list[str] = []
-    for path in paths:
-        run = evaluation.read_run(path)
-        # Yesterday's run of a system beside today's: the file says which is which.
-        if run.name in [*(system.name for system in systems), *(other.name for other in runs)]:
-            run = replace(run, name=Path(path).stem)
-        remarks += evaluation.check_run(run, dataset, path, allow_unknown_ids=allow_unknown_ids)
-        runs.append(run)
-    return runs, remarks
-
-
-def _distinct(
-    opened: list[tuple[Dataset, list[Run], list[str]]],
-) -> list[tuple[Dataset, list[Run], list[str]]]:
-    from gingham.errors import InputError
-
-    titles = [dataset.title for dataset, _, _ in opened]
-    twice = [title for i, title in enumerate(titles) if title in titles[:i]]
-    if twice:
-        raise InputError(f"two datasets are called {twice[0]}: evaluate them one by one")
-    return opened
-
-
-def _check_writable(dataset: Dataset, folder: Path) -> None:
-    from gingham.errors import InputError
-
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--write-runs {folder} is no folder: name one")
-    judged = (id for grades in dataset.qrels.values() for id in grades)
-    for id in (*dataset.qrels, *judged):
-        if _WHITE_SPACE.search(id):
-            raise InputError(
-                f"the id {id!r} cannot stand in a run file, where white space parts the columns: "
-                "leave out --write-runs"
-            )
-
-
-def _write_runs(result: Evaluation, folder: Path) -> list[str]:
-    from gingham import evaluation
-
-    folder.mkdir(parents=True, exist_ok=True)
-    remarks: list[str] = []
-    for system in result.systems:
-        if not any(ranking.ids for ranking in system.run.rankings.values()):
-            remarks.append(f"{system.name} found nothing: there is no run to write")
-            continue
-        name = "-".join(f"{result.dataset.name} {system.name}".replace("/", "-").split())
-        evaluation.write_run(system.run, folder / f"{name}.run", overwrite=True)
-    return remarks

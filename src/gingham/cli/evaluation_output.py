@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,42 +15,27 @@ from gingham.errors import InputError
 
 if TYPE_CHECKING:
     from gingham.evaluation import Evaluation
-    from gingham.evaluation.report import EarlierReport
+    from gingham.evaluation.regression import EarlierReport
     from gingham.evaluation.systems import System
     from gingham.evaluation.tables import Table
     from gingham.evaluation.wins import Win
+
+    Wins = tuple[list[Win], list[Win]]
 
 _SHOWN = 300
 _PARTS = 6
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One dataset's evaluation and what was asked for besides.
-
-    Attributes:
-        evaluation: of the dataset.
-        remarks: on the run files.
-        wins: queries won and lost; None where they were not asked for.
-    """
-
-    evaluation: Evaluation
-    remarks: Sequence[str]
-    wins: tuple[list[Win], list[Win]] | None
-
-
 def find_wins(
     evaluation: Evaluation,
     systems: Sequence[System],
-    count: int | None,
+    count: int,
     versus: str | None,
     threads: int | None,
     cache: Path | None,
-) -> tuple[list[Win], list[Win]] | None:
-    """The queries that the first system wins and loses by most; None where none were asked for."""
-    if count is None:
-        return None
+) -> Wins:
+    """The queries that the first system wins and loses by most."""
     from gingham.evaluation import wins
 
     first, second = pair([system.name for system in evaluation.systems], versus)
@@ -89,8 +75,6 @@ def plot_quality(evaluation: Evaluation, path: Path) -> None:
         for system in evaluation.systems
         if system.latencies
     ]
-    if not points:
-        raise InputError("no system was timed: --plot needs one that is no run file, and --timed")
     plots.quality_against_time(points, path, measure=measure, title=evaluation.dataset.title)
     console.note(f"wrote {path}")
 
@@ -110,59 +94,75 @@ def plot_differences(evaluation: Evaluation, versus: str | None, path: Path) -> 
         system=first,
         baseline=second,
         title=evaluation.dataset.title,
-        p=None if comparison is None or comparison.baseline != first else comparison.p,
+        p=None if comparison is None or comparison.baseline != first else comparison.p_adjusted,
     )
     console.note(f"wrote {path}")
 
 
-def write_json(measured: Sequence[Measured]) -> None:
+def write_json(evaluation: Evaluation, wins: Wins | None) -> None:
     """One object a dataset."""
     from gingham.evaluation import report
 
-    for one in measured:
-        record = report.record(one.evaluation)
-        record["remarks"] += one.remarks
-        if one.wins is not None:
-            won, lost = one.wins
-            record["wins"] = [asdict(win) for win in won]
-            record["losses"] = [asdict(win) for win in lost]
-        console.write_json(record)
+    record = report.record(evaluation)
+    if wins is not None:
+        won, lost = wins
+        record["wins"] = [asdict(win) for win in won]
+        record["losses"] = [asdict(win) for win in lost]
+    console.write_json(record)
+    sys.stdout.flush()
 
 
-def write_markdown(measured: Sequence[Measured]) -> None:
-    """One page for all datasets."""
+def write_page(measured: Sequence[Evaluation], wanted: bool) -> None:
+    """One page of Markdown for all datasets that were measured, where one is wanted."""
     from gingham.evaluation import tables
 
-    console.write(tables.markdown_page([one.evaluation for one in measured]).rstrip("\n"))
+    if wanted and measured:
+        console.write(tables.markdown_page(measured).rstrip("\n"))
 
 
-def write_terminal(measured: Sequence[Measured]) -> None:
-    """A table a dataset, and a summary of several."""
+def write_terminal(evaluation: Evaluation, wins: Wins | None) -> None:
+    """A table, and in words what differs and what it is of."""
     from gingham.evaluation import tables
 
-    for one in measured:
-        evaluation = one.evaluation
-        _write(f"{evaluation.dataset.title}: {tables.size_line(evaluation)}")
-        _write_table(tables.result_table(evaluation))
-        for line in tables.comparison_lines(evaluation):
-            _write(line)
-        for line in [*tables.notes(evaluation), *one.remarks]:
-            _write(line)
-        _write()
-        if one.wins is not None:
-            _write_wins(evaluation.measures[0], *one.wins)
+    _write(f"{evaluation.dataset.title}: {tables.size_line(evaluation)}")
+    _write_table(tables.result_table(evaluation))
+    for line in [*tables.comparison_lines(evaluation), *tables.notes(evaluation)]:
+        _write(line)
+    _write()
+    if wins is not None:
+        _write_wins(evaluation.measures[0], *wins)
+    sys.stdout.flush()
+
+
+def write_summary(measured: Sequence[Evaluation]) -> None:
+    """Several datasets in one table; and the small print of all tables."""
+    from gingham.evaluation import tables
+
     if len(measured) > 1:
-        _write_table(tables.summary_table([one.evaluation for one in measured]))
-    _write(tables.explanation_of_marks(measured[0].evaluation))
+        _write_table(tables.summary_table(measured))
+    _write(tables.explanation_of_marks(measured[0]))
 
 
-def has_fallen(measured: Sequence[Measured], earlier: EarlierReport, seed: int) -> bool:
+def write_runs(evaluation: Evaluation, folder: Path) -> None:
+    """A TREC run file a system, named after dataset, split and system."""
+    from gingham import evaluation as files
+
+    dataset = evaluation.dataset
+    for system in evaluation.systems:
+        if not any(ranking.ids for ranking in system.run.rankings.values()):
+            console.note(f"{system.name} found nothing: there is no run to write")
+            continue
+        parts = f"{dataset.name} {dataset.split or ''} {system.name}".replace("/", "-").split()
+        files.write_run(system.run, folder / f"{'-'.join(parts)}.run", overwrite=True)
+
+
+def has_fallen(measured: Sequence[Evaluation], earlier: EarlierReport, seed: int) -> bool:
     """Whether quality is lower than in an earlier report, by more than noise; says so."""
-    from gingham.evaluation import report
+    from gingham.evaluation import regression
 
-    found = report.changes([one.evaluation for one in measured], earlier, seed=seed)
-    for change in found:
-        console.note(str(change))
+    found = regression.changes(measured, earlier, seed=seed)
+    for line in [*map(str, found), *regression.not_compared(measured, earlier)]:
+        console.note(line)
     return any(change.fell for change in found)
 
 
@@ -189,7 +189,9 @@ def _write_table(table: Table) -> None:
         if number in table.sections:
             drawn.add_section()
         drawn.add_row(*(Text(_safe(cell)) for cell in row))
-    width = None if sys.stdout.isatty() else 200
+    # Wider than the terminal if it must be: numbers that are cut say something else.
+    natural = Console(width=10_000).measure(drawn).maximum
+    width = max(natural, shutil.get_terminal_size().columns if sys.stdout.isatty() else 0)
     Console(width=width, no_color=not console.has_colour(), highlight=False).print(drawn)
 
 
@@ -221,4 +223,5 @@ def _write_passage(passage: Any) -> None:
             f"{asked} {share:.2f}" if answer in ("", asked) else f"{asked}→{answer} {share:.2f}"
             for asked, answer, share in parts
         )
-        _write(f"      = {passage.score:.2f}: {', '.join(said)}, …")
+        more = ", …" * (len(passage.explained.parts) > _PARTS)
+        _write(f"      = {passage.score:.2f}: {', '.join(said)}{more}")

@@ -1,12 +1,15 @@
 """BM25, the baseline that every retrieval result needs beside it; and BM25 re-ranked by MaxSim.
 
 bm25s does the work (Lù 2024, arXiv:2407.03618): Lucene's variant, k1 = 1.5, b = 0.75, English stop
-words, the English Snowball stemmer. Its index is built anew each time: that takes seconds.
+words, the English Snowball stemmer. Its index is built anew each time: that takes seconds. It is
+saved to the cache for the process that measures what searching it needs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -17,19 +20,20 @@ from typing import Any
 
 import numpy as np
 
-from gingham import collection as collections
 from gingham.errors import InputError, MissingDependencyError
 from gingham.evaluation.costs import IndexCost, PeakMemory
 from gingham.evaluation.late_interaction import (
     CollectionSearcher,
     LateInteraction,
     PreparedCollection,
-    check_holds,
+    open_collection,
 )
 from gingham.evaluation.run import Ranking
-from gingham.evaluation.systems import Explained, Job
+from gingham.evaluation.systems import Explained, Job, Opening
 
 _DESCRIPTION = "bm25s, Lucene's variant, k1 1.5, b 0.75, English stop words and stemmer"
+# The documents' ids, a row of the index each.
+_IDS = "ids.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +56,47 @@ class BM25:
         """Index the documents.
 
         Raises:
-            InputError: no document has a word.
+            InputError: no document has a word, or the cache cannot be written to.
         """
         job.report("BM25, indexing", 0, None, f"{job.corpus.n_documents:,} documents")
-        start = time.perf_counter()
+        start, folder = time.perf_counter(), job.folder("bm25")
         with PeakMemory() as memory:
             index, ids, tokens = _index(job)
+            size = _save(index, ids, folder)
         seconds = time.perf_counter() - start
-        cost = IndexCost(seconds, 1, len(ids), tokens, _bytes_on_disk(index), memory.bytes)
-        return PreparedBM25(index, ids, cost)
+        cost = IndexCost(seconds, 1, len(ids), tokens, size, memory.added)
+        return PreparedBM25(index, ids, cost, folder)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedBM25:
-    """The index in memory."""
+    """The index in memory, and in a folder."""
 
     index: Any
     ids: Sequence[str]
     cost: IndexCost
+    folder: Path
     description: str = _DESCRIPTION
+    depth: int | None = None
+
+    @property
+    def opening(self) -> Opening:
+        """The index that was saved."""
+        return Opening("gingham.evaluation.bm25:open_bm25", {"folder": os.fspath(self.folder)})
 
     @contextlib.contextmanager
     def searcher(self, threads: int) -> Iterator[BM25Searcher]:
         """One query is answered on one thread, however many there are."""
         yield BM25Searcher(self.index, self.ids)
+
+
+@contextlib.contextmanager
+def open_bm25(folder: str, threads: int) -> Iterator[BM25Searcher]:
+    """Search a saved index, and do nothing else; see `PreparedBM25.opening`."""
+    import bm25s
+
+    index = bm25s.BM25.load(folder, load_corpus=False, allow_pickle=False)
+    yield BM25Searcher(index, json.loads((Path(folder) / _IDS).read_text(encoding="utf-8")))
 
 
 class BM25Searcher:
@@ -130,15 +151,17 @@ class Reranked:
     Attributes:
         candidates: how many of BM25's best; deeper ranks stay empty.
         late_interaction: whose collection has the vectors.
+        label: what tables call it, so that several can be compared; None says what it is.
     """
 
     candidates: int = 100
     late_interaction: LateInteraction = field(default_factory=LateInteraction)
+    label: str | None = None
 
     @property
     def name(self) -> str:
-        """Such as "BM25 100 + MaxSim"."""
-        return f"BM25 {self.candidates} + MaxSim"
+        """The label, else such as "BM25 100 + MaxSim"."""
+        return self.label or f"BM25 {self.candidates} + MaxSim"
 
     def check(self, job: Job) -> None:
         """Both must be possible.
@@ -150,12 +173,8 @@ class Reranked:
         if self.candidates < 1:
             raise InputError(f"at least one candidate is re-ranked, got {self.candidates}")
         BM25().check(job)
+        # A collection must hold every document: any of them may be a candidate.
         self.late_interaction.check(job)
-        path = self.late_interaction.collection
-        if path is not None and not self.late_interaction.exact:
-            # Any of them may be a candidate.
-            with collections.open(path, read_only=True) as opened:
-                check_holds(opened, (d.id for d in job.documents()), "documents", job)
 
     def prepare(self, job: Job) -> PreparedReranked:
         """Both indexes."""
@@ -173,6 +192,11 @@ class PreparedReranked:
     candidates: int
 
     @property
+    def depth(self) -> int:
+        """The candidates."""
+        return self.candidates
+
+    @property
     def description(self) -> str:
         """What both are."""
         return f"BM25's best {self.candidates}, re-ranked by {self.second.description}"
@@ -182,11 +206,33 @@ class PreparedReranked:
         """Of both; tokens are the token vectors."""
         return self.second.cost.with_first_stage(self.first.cost)
 
+    @property
+    def opening(self) -> Opening:
+        """Both."""
+        arguments = {
+            "first": dict(self.first.opening.arguments),
+            "second": dict(self.second.opening.arguments),
+            "candidates": self.candidates,
+        }
+        return Opening("gingham.evaluation.bm25:open_reranked", arguments)
+
     @contextlib.contextmanager
     def searcher(self, threads: int) -> Iterator[RerankedSearcher]:
         """Open both."""
         with self.first.searcher(threads) as first, self.second.searcher(threads) as second:
             yield RerankedSearcher(first, second, self.candidates)
+
+
+@contextlib.contextmanager
+def open_reranked(
+    first: dict[str, Any], second: dict[str, Any], candidates: int, threads: int
+) -> Iterator[RerankedSearcher]:
+    """Search both, and do nothing else; see `PreparedReranked.opening`."""
+    with (
+        open_bm25(**first, threads=threads) as words,
+        open_collection(**second, threads=threads) as vectors,
+    ):
+        yield RerankedSearcher(words, vectors, candidates)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,8 +303,23 @@ def _index(job: Job) -> tuple[Any, list[str], int]:
     return index, ids, tokens
 
 
-def _bytes_on_disk(index: Any) -> int:
-    """What bm25s writes when it saves the index."""
-    with tempfile.TemporaryDirectory() as folder:
-        index.save(folder, show_progress=False)
-        return sum(file.stat().st_size for file in Path(folder).iterdir())
+def _save(index: Any, ids: Sequence[str], folder: Path) -> int:
+    """Write the index and the documents' ids, and tell their size.
+
+    Every file is written whole or not at all, and always the same: that of another process will do.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as drafts:
+            index.save(drafts, show_progress=False)
+            (Path(drafts) / _IDS).write_text(json.dumps(ids), encoding="utf-8")
+            size = 0
+            for file in sorted(Path(drafts).iterdir()):
+                size += file.stat().st_size
+                os.replace(file, folder / file.name)
+            return size
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the cache cannot be written to ({error.strerror or error}): choose another "
+            "folder for it"
+        ) from error

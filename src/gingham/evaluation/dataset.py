@@ -13,6 +13,8 @@ from gingham.document import Document
 
 # Query id → document id → relevance grade: 0 is judged and not relevant.
 Qrels = Mapping[str, Mapping[str, int]]
+# trec_eval counts the documents of each grade up to the largest: beyond this it takes gigabytes.
+LARGEST_GRADE = 1_000_000
 
 
 class Corpus(Protocol):

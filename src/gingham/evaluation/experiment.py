@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from gingham.cache_folder import cache_folder
 from gingham.errors import InputError
-from gingham.evaluation.costs import IndexCost, Latency, PeakMemory, Percentiles
+from gingham.evaluation.costs import IndexCost, Latency, Percentiles
 from gingham.evaluation.dataset import Dataset
+from gingham.evaluation.footprint import footprint
 from gingham.evaluation.measures import (
     DEFAULT_MEASURES,
     aggregate,
@@ -26,6 +27,7 @@ from gingham.evaluation.measures import (
     parse_measures,
 )
 from gingham.evaluation.run import Ranking, Run
+from gingham.evaluation.run_files import check_rankings
 from gingham.evaluation.significance import Comparison, compare_systems, confidence_intervals
 from gingham.evaluation.systems import Job, Prepared, ProgressCallback, Searcher, Step, System
 from gingham.threads import resolve_threads
@@ -52,7 +54,9 @@ class SystemResult:
         intervals: bootstrap confidence intervals of the means, by measure.
         index: what its index costs; None for a run file.
         latencies: on one thread, and on all; empty for a run file.
-        search_peak_bytes: the most resident memory of the process while it was timed.
+        search_peak_bytes: the most resident memory of a fresh process that opens the system and
+            answers the timed queries.
+        depth: ranks that it could fill: a measure beyond them says nothing; None for all.
     """
 
     name: str
@@ -64,6 +68,12 @@ class SystemResult:
     index: IndexCost | None
     latencies: tuple[Latency, ...]
     search_peak_bytes: int | None
+    depth: int | None
+
+    def measures_to(self, measure: str) -> bool:
+        """Whether a measure looks no deeper than the system could rank."""
+        cutoff = measure.rpartition("@")[2]
+        return self.depth is None or not cutoff.isdigit() or int(cutoff) <= self.depth
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,8 +87,6 @@ class Evaluation:
         comparisons: of every other system with the baseline, a test a measure, Holm-corrected.
         depth: how many documents a query were asked for.
         seed: of the bootstrap, the tests and the sample of timed queries.
-        resident_bytes: memory of the process before the first system was touched: the part of every
-            peak that is the evaluation's own; None where it cannot be known.
     """
 
     dataset: Dataset
@@ -87,7 +95,6 @@ class Evaluation:
     comparisons: tuple[Comparison, ...]
     depth: int
     seed: int
-    resident_bytes: int | None
 
     def system(self, name: str) -> SystemResult:
         """By its name.
@@ -116,6 +123,7 @@ class _Answers:
     index: IndexCost | None = None
     latencies: tuple[Latency, ...] = ()
     peak_bytes: int | None = None
+    depth: int | None = None
 
 
 def evaluate(
@@ -153,8 +161,12 @@ def evaluate(
         MissingDependencyError: an extra is not installed.
     """
     parsed = parse_measures(measures)
+    if not isinstance(dataset, Dataset) or not isinstance(systems, Sequence):
+        raise InputError("evaluate takes a Dataset, see open_dataset, and a list of systems")
     names = [system.name for system in systems] + [run.name for run in runs]
     _check_names(names, baseline)
+    for run in runs:
+        check_rankings(run)
     if depth < 1 or timed_queries < 0:
         raise InputError(f"depth is at least 1 and timed_queries 0, got {depth}, {timed_queries}")
     job = make_job(dataset, cache, threads, progress)
@@ -163,8 +175,6 @@ def evaluate(
         system.check(job)
     if systems and dataset.corpus is not None and next(job.documents(), None) is None:
         raise _no_text(dataset)
-    with PeakMemory() as before:
-        pass
     sample = _sample(list(dataset.queries.values()), timed_queries, seed)
     answers = [_ask(system, job, depth, sample) for system in systems]
     answers += [_Answers(run) for run in runs]
@@ -190,6 +200,7 @@ def evaluate(
                 index=answer.index,
                 latencies=answer.latencies,
                 search_peak_bytes=answer.peak_bytes,
+                depth=answer.depth,
             )
         )
     comparisons: list[Comparison] = []
@@ -204,7 +215,6 @@ def evaluate(
         tuple(comparisons),
         depth,
         seed,
-        before.bytes,
     )
 
 
@@ -257,16 +267,21 @@ def _ask(system: System, job: Job, depth: int, sample: Sequence[str]) -> _Answer
     prepared = system.prepare(job)
     if not prepared.cost.documents:
         raise _no_text(job.dataset)
+    documents = prepared.cost.documents
     with prepared.searcher(job.threads) as searcher:
-        run = _answer_all(system.name, searcher, job, min(depth, prepared.cost.documents))
+        run = _answer_all(system.name, searcher, job, min(depth, documents))
+    ranks = min(depth, prepared.depth or depth)
+    filled = None if ranks >= documents else ranks
     if not sample:
-        return _Answers(run, prepared.description, prepared.cost)
-    with PeakMemory() as memory:
-        latencies = tuple(
-            _time(prepared, threads, sample, job, system.name)
-            for threads in sorted({1, job.threads})
-        )
-    return _Answers(run, prepared.description, prepared.cost, latencies, memory.bytes)
+        return _Answers(run, prepared.description, prepared.cost, depth=filled)
+    latencies = tuple(
+        _time(prepared, threads, sample, job, system.name) for threads in sorted({1, job.threads})
+    )
+    peak = None
+    if prepared.opening is not None:
+        job.report(f"{system.name}, measuring memory", 0, None, "in a process of its own")
+        peak = footprint(prepared.opening, sample, job.threads, _TIMED_K)
+    return _Answers(run, prepared.description, prepared.cost, latencies, peak, filled)
 
 
 def _answer_all(name: str, searcher: Searcher, job: Job, depth: int) -> Run:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,11 +21,12 @@ from gingham.codec.scalar import ScalarCodec
 from gingham.collection import Collection
 from gingham.document import Float32
 from gingham.encoder import Encoder
-from gingham.errors import InputError
+from gingham.errors import CollectionNotFoundError, CorruptionError, InputError
+from gingham.evaluation.build_lock import build_lock
 from gingham.evaluation.build_record import BuildRecord
 from gingham.evaluation.costs import IndexCost, PeakMemory
 from gingham.evaluation.run import Ranking
-from gingham.evaluation.systems import Explained, Job
+from gingham.evaluation.systems import Explained, Job, Opening
 from gingham.ranking import Hit
 from gingham.report import Progress
 
@@ -42,16 +44,18 @@ class LateInteraction:
         model: a folder or hub name; None is the bundled model, or the collection's own.
         collection: search this collection, whose ids are the dataset's, instead of a cached one.
         exact: exhaustive MaxSim over fp16 vectors, with a cached index of its own.
+        label: what tables call it, so that several can be compared; None says what it is.
     """
 
     model: str | os.PathLike[str] | None = None
     collection: str | os.PathLike[str] | None = None
     exact: bool = False
+    label: str | None = None
 
     @property
     def name(self) -> str:
-        """Which of the two it is."""
-        return "exact MaxSim" if self.exact else "gingham"
+        """The label, else which of the two it is."""
+        return self.label or ("exact MaxSim" if self.exact else "gingham")
 
     def check(self, job: Job) -> None:
         """There must be documents, or a collection that has them, and a model.
@@ -63,8 +67,7 @@ class LateInteraction:
         """
         if self.collection is not None and not self.exact:
             with collections.open(self.collection, self.model, read_only=True) as opened:
-                judged = {id for grades in job.dataset.qrels.values() for id in grades}
-                check_holds(opened, judged, "judged documents", job)
+                _check_holds(opened, job)
                 _ = opened.encoder
         else:
             _ = job.corpus
@@ -76,20 +79,26 @@ class LateInteraction:
         Raises:
             CollectionError: the collection cannot be used.
         """
-        encoder = self._encoder(job)
-        codec: ScalarCodec = "fp16" if self.exact else "int8"
-        what = "exhaustive MaxSim over fp16 vectors" if self.exact else f"{codec} vectors"
         if self.collection is not None and not self.exact:
-            with collections.open(self.collection, read_only=True) as opened:
-                info = opened.info()
-            cost = IndexCost(None, None, info.documents, info.tokens, info.bytes, None)
-            path = Path(self.collection)
-            what = f"{info.codec} vectors"
-        else:
+            return self._as_it_is(job, Path(self.collection))
+        with PeakMemory() as memory:
+            encoder = self._encoder(job)
+            codec: ScalarCodec = "fp16" if self.exact else "int8"
             path = job.folder(encoder.fingerprint[:16], f"{codec}.gingham")
-            cost = _build(job, path, encoder, codec, self.name)
-        description = f"{Path(encoder.name).name} ({encoder.precision}), {what}"
-        return PreparedCollection(path, encoder, self.exact, description, cost)
+            with _made_again(path):
+                cost = _build(job, path, encoder, codec, self.name, memory)
+        what = "exhaustive MaxSim over fp16 vectors" if self.exact else f"{codec} vectors"
+        description = f"{_called(encoder)}, {what}"
+        return PreparedCollection(path, encoder, self.exact, description, cost, cached=True)
+
+    def _as_it_is(self, job: Job, path: Path) -> PreparedCollection:
+        encoder = self._encoder(job)
+        with collections.open(path, read_only=True) as opened:
+            info, others = opened.info(), _others(opened, job)
+        cost = IndexCost(None, None, info.documents, info.tokens, info.bytes, None)
+        more = f"; holds {others:,} other document{'s' * (others > 1)} too" if others else ""
+        description = f"{_called(encoder)}, {info.codec} vectors{more}"
+        return PreparedCollection(path, encoder, self.exact, description, cost, cached=False)
 
     def _encoder(self, job: Job) -> Encoder:
         if self.model is None and self.collection is not None:
@@ -100,13 +109,35 @@ class LateInteraction:
 
 @dataclass(frozen=True, slots=True)
 class PreparedCollection:
-    """A collection that holds the dataset."""
+    """A collection that holds the dataset.
+
+    Attributes:
+        path: of the collection.
+        encoder: of its documents.
+        exact: see `LateInteraction`.
+        description: what exactly it is.
+        cost: of the index.
+        cached: it is ours, and can be made again.
+    """
 
     path: Path
     encoder: Encoder
     exact: bool
     description: str
     cost: IndexCost
+    cached: bool
+    depth: int | None = None
+
+    @property
+    def opening(self) -> Opening:
+        """The same collection, with the same model."""
+        arguments = {
+            "path": os.fspath(self.path),
+            "model": self.encoder.name,
+            "precision": self.encoder.precision,
+            "exact": self.exact,
+        }
+        return Opening("gingham.evaluation.late_interaction:open_collection", arguments)
 
     @contextlib.contextmanager
     def searcher(self, threads: int) -> Iterator[CollectionSearcher]:
@@ -114,17 +145,38 @@ class PreparedCollection:
         encoder = self.encoder
         if encoder.threads != threads:
             encoder = Encoder(encoder.name, threads=threads, precision=encoder.precision)
-        with collections.open(self.path, encoder, threads=threads, read_only=True) as opened:
-            yield CollectionSearcher(opened, encoder, self.exact)
+        made_again = self.path if self.cached else None
+        with _made_again(made_again):
+            opened = collections.open(self.path, encoder, threads=threads, read_only=True)
+        with opened:
+            yield CollectionSearcher(opened, encoder, self.exact, made_again)
+
+
+@contextlib.contextmanager
+def open_collection(
+    path: str, model: str, precision: Literal["fp32", "int8"], exact: bool, threads: int
+) -> Iterator[CollectionSearcher]:
+    """Search a collection, and do nothing else; see `PreparedCollection.opening`."""
+    encoder = Encoder(model, threads=threads, precision=precision)
+    with collections.open(path, encoder, threads=threads, read_only=True) as opened:
+        yield CollectionSearcher(opened, encoder, exact)
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionSearcher:
-    """Answers from a collection."""
+    """Answers from a collection.
+
+    Attributes:
+        collection: that is searched.
+        encoder: of the queries.
+        exact: see `LateInteraction`.
+        made_again: the folder to delete where it is damaged; None where the collection is not ours.
+    """
 
     collection: Collection
     encoder: Encoder
     exact: bool = False
+    made_again: Path | None = None
 
     def encode(self, query: str) -> Float32:
         """(n_query, dim) float32."""
@@ -132,18 +184,21 @@ class CollectionSearcher:
 
     def search(self, encoded: Float32, k: int, ids: Sequence[str] | None = None) -> Ranking:
         """The k best documents, each by its best passage."""
-        return _ranking(self.collection.search(encoded, k, ids=ids, exact=self.exact))
+        with _made_again(self.made_again):
+            return _ranking(self.collection.search(encoded, k, ids=ids, exact=self.exact))
 
     def answer(self, queries: Sequence[str], k: int) -> Iterator[Ranking]:
         """Encoded in batches."""
         for start in range(0, len(queries), _BATCH):
             batch = queries[start : start + _BATCH]
-            for hits in self.collection.search_many(batch, k, exact=self.exact, texts=False):
-                yield _ranking(hits)
+            with _made_again(self.made_again):
+                found = self.collection.search_many(batch, k, exact=self.exact, texts=False)
+            yield from map(_ranking, found)
 
     def explain(self, query: str, id: str) -> Explained:
         """The tokens that match; repeated ones that stand for no text, as [MASK], are one."""
-        explanation = self.collection.explain(query, id)
+        with _made_again(self.made_again):
+            explanation = self.collection.explain(query, id)
         shares: dict[tuple[str, str], float] = {}
         for match in explanation.matches:
             repeats = match.query_span == (0, 0)
@@ -158,16 +213,25 @@ def _ranking(hits: Sequence[Hit]) -> Ranking:
     return Ranking(tuple(hit.id for hit in hits), scores)
 
 
-def check_holds(opened: Collection, ids: Iterable[str], what: str, job: Job) -> None:
-    """See whether a collection has these documents of the dataset.
+def _called(encoder: Encoder) -> str:
+    return f"{Path(encoder.name).name} ({encoder.precision})"
+
+
+def _check_holds(opened: Collection, job: Job) -> None:
+    """See whether a collection has the documents of the dataset.
+
+    Nobody could put in those without text, or judged ones that are not in the corpus either.
 
     Raises:
         InputError: it lacks one.
     """
-    missing = {id for id in ids if id not in opened}
-    if missing and job.dataset.corpus is not None:
-        # Nobody could put in those without text, or those that are not in the corpus either.
-        missing = {document.id for document in job.documents() if document.id in missing}
+    if job.dataset.corpus is None:
+        what = "judged documents"
+        wanted = (id for grades in job.dataset.qrels.values() for id in grades)
+    else:
+        what = "documents"
+        wanted = (document.id for document in job.documents())
+    missing = {id for id in wanted if id not in opened}
     if missing:
         raise InputError(
             f"{opened.path} lacks {len(missing):,} of the {what} of "
@@ -176,12 +240,37 @@ def check_holds(opened: Collection, ids: Iterable[str], what: str, job: Job) -> 
         )
 
 
-def _build(job: Job, path: Path, encoder: Encoder, codec: ScalarCodec, name: str) -> IndexCost:
+def _others(opened: Collection, job: Job) -> int:
+    """How many documents of a collection are none of the dataset's; 0 where nobody knows those."""
+    if job.dataset.corpus is None:
+        return 0
+    return len(opened) - sum(document.id in opened for document in job.corpus.documents())
+
+
+@contextlib.contextmanager
+def _made_again(path: Path | None) -> Iterator[None]:
+    """Say of a cached index that cannot be used how to make it again; None is no cached one."""
+    try:
+        yield
+    except (CollectionNotFoundError, CorruptionError) as error:
+        if path is None:
+            raise
+        cause = str(error).partition("; ")[0]  # what follows is the remedy for a collection
+        raise type(error)(
+            f"the cached index cannot be used ({cause}): delete {path} and run again"
+        ) from error
+
+
+def _build(
+    job: Job, path: Path, encoder: Encoder, codec: ScalarCodec, name: str, memory: PeakMemory
+) -> IndexCost:
     """Make or finish the collection."""
-    record_path = path.with_suffix(".json")
-    record = BuildRecord.read(record_path) if path.exists() else None
+    record = _record(path)
     if record is None or not record.complete:
-        record = _index(job, path, record, encoder, codec, name)
+        with build_lock(path.with_suffix(".lock"), lambda: _waiting(job, name)):
+            record = _record(path)  # another process may have built it meanwhile
+            if record is None or not record.complete:
+                record = _index(job, path, record, encoder, codec, name, memory)
     with collections.open(path, encoder, read_only=True) as opened:
         info = opened.info()
     return IndexCost(
@@ -194,29 +283,41 @@ def _build(job: Job, path: Path, encoder: Encoder, codec: ScalarCodec, name: str
     )
 
 
+def _record(path: Path) -> BuildRecord | None:
+    return BuildRecord.read(path.with_suffix(".json")) if path.exists() else None
+
+
+def _waiting(job: Job, name: str) -> None:
+    remark = "waiting for another process that builds this index"
+    job.report(f"{name}, indexing", 0, None, remark)
+
+
 def _index(
     job: Job,
     path: Path,
-    before: BuildRecord | None,
+    record: BuildRecord | None,
     encoder: Encoder,
     codec: ScalarCodec,
     name: str,
+    memory: PeakMemory,
 ) -> BuildRecord:
-    path.parent.mkdir(parents=True, exist_ok=True)
     start, total = time.perf_counter(), job.corpus.n_documents
+    record_path = path.with_suffix(".json")
 
     def progress(now: Progress) -> None:
         seconds = time.perf_counter() - start
-        BuildRecord.after(before, seconds, job.threads).write(path.with_suffix(".json"))
+        BuildRecord.after(before, seconds, job.threads).write(record_path)
         rate = now.tokens / seconds
         remark = f"{now.documents:,} of {total:,} documents, {rate:,.0f} tokens/s"
         job.report(f"{name}, indexing", now.documents, total, remark)
 
     job.report(f"{name}, indexing", 0, total, f"{total:,} documents")
-    opened = collections.open(path, encoder, threads=job.threads, codec=codec)
-    with opened, PeakMemory() as memory:
+    with collections.open(path, encoder, threads=job.threads, codec=codec) as opened:
+        # What is there without a record has cost nobody knows what.
+        before = (record or BuildRecord.lost(job.threads)) if len(opened) else None
+        BuildRecord.after(before, 0.0, job.threads).write(record_path)
         opened.add(job.documents(), progress=progress)
-    seconds = time.perf_counter() - start
-    record = BuildRecord.after(before, seconds, job.threads, memory.bytes, complete=True)
-    record.write(path.with_suffix(".json"))
-    return record
+    seconds, added = time.perf_counter() - start, memory.read()
+    done = BuildRecord.after(before, seconds, job.threads, added, complete=True)
+    done.write(record_path)
+    return done

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gingham.errors import InputError, MissingDependencyError
-from gingham.evaluation.dataset import Qrels
+from gingham.evaluation.dataset import LARGEST_GRADE, Qrels
 from gingham.evaluation.numbered_lines import quoted
 from gingham.evaluation.run import Ranking, Run
 from gingham.evaluation.run_files import trec_order
@@ -36,10 +36,9 @@ _TRY = "try nDCG@10, RR@10, R@100, AP, P@5, Success@5 or AP(rel=2)"
 # Queries that are converted at a time: a thousand documents each, this is some 20 MB.
 _BATCH = 256
 # What trec_eval does outside of these is to abort, to wrap around, or to take gigabytes.
-_LARGEST_GRADE = 1_000_000
 _LIMITS = {
     "cutoff": (1, 1_000_000),
-    "rel": (1, _LARGEST_GRADE),
+    "rel": (1, LARGEST_GRADE),
     "recall": (0, 1),
     "beta": (0.001, 1000),
 }
@@ -79,7 +78,10 @@ def parse_measures(names: Iterable[str]) -> tuple[Measure, ...]:
             computes it is not installed.
         MissingDependencyError: ir-measures is not installed.
     """
-    return tuple(dict.fromkeys(_parse(name) for name in names))
+    asked = [names] if isinstance(names, str) else list(names)
+    if not asked:
+        raise InputError(f"no measure is named: {_TRY}")
+    return tuple(dict.fromkeys(map(_parse, asked)))
 
 
 def evaluate_run(run: Run, qrels: Qrels, measures: Iterable[Measure]) -> Mapping[str, Float64]:
@@ -139,9 +141,9 @@ class _Seen:
 def _seen(
     qid: str, ranking: Ranking | None, judged: Mapping[str, int], names: Sequence[str]
 ) -> _Seen:
-    if max(judged.values(), default=0) > _LARGEST_GRADE:
+    if max(judged.values(), default=0) > LARGEST_GRADE:
         raise InputError(
-            f"query {quoted(qid)} has a relevance grade above {_LARGEST_GRADE:,}, which trec_eval "
+            f"query {quoted(qid)} has a relevance grade above {LARGEST_GRADE:,}, which trec_eval "
             "cannot take: use small whole numbers"
         )
     ids = () if ranking is None else trec_order(ranking).ids
@@ -292,10 +294,10 @@ def _checked(measure: Measure, params: Mapping[str, Any], name: str) -> dict[str
 
 def _check_gains(gains: Mapping[object, object], name: str) -> None:
     for grade, gain in gains.items():
-        if type(grade) is not int or type(gain) is not int or not 0 <= gain <= _LARGEST_GRADE:
+        if type(grade) is not int or type(gain) is not int or not 0 <= gain <= LARGEST_GRADE:
             raise InputError(
                 f"measure {quoted(name)}: gains must map grades to whole numbers from 0 to "
-                f"{_LARGEST_GRADE:,}, such as gains={{0:0,1:1,2:3}}"
+                f"{LARGEST_GRADE:,}, such as gains={{0:0,1:1,2:3}}"
             )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gingham.errors import SourceError
+from gingham.evaluation.dataset import LARGEST_GRADE
 from gingham.evaluation.numbered_lines import numbered_lines, quoted, shown, words
 
 _HEADER = (
@@ -124,6 +125,13 @@ def _judgement(number: int, cells: list[str], columns: int, path: Path) -> Judge
             number,
             f"the relevance {quoted(relevance)} is no whole number; "
             "write 0 for not relevant, 1 or more for relevant",
+        )
+    if len(relevance) > 20 or abs(int(relevance)) > LARGEST_GRADE:
+        raise _bad(
+            path,
+            number,
+            f"the relevance {quoted(relevance)} is beyond {LARGEST_GRADE:,}, which trec_eval "
+            "cannot take; use small whole numbers",
         )
     return Judgement(number, query_id, document_id, int(relevance))
 

@@ -163,6 +163,16 @@ def check_run(
     return tuple(remarks)
 
 
+def check_rankings(run: Run) -> None:
+    """See whether every document comes once in a ranking, and every score is a number.
+
+    Raises:
+        InputError: not so; `read_run` lets nothing of the kind in.
+    """
+    for qid, ranking in run.rankings.items():
+        _check_ranking(qid, ranking)
+
+
 class _Row(NamedTuple):
     """A line of a run file."""
 
@@ -261,11 +271,18 @@ def _check_writable(qid: str, ranking: Ranking) -> None:
                 f"the {what} id {quoted(id)} cannot stand in a run file: ids there must not be "
                 "empty or contain white space; rename it"
             )
+    _check_ranking(qid, ranking)
+
+
+def _check_ranking(qid: str, ranking: Ranking) -> None:
+    scores = ranking.scores
+    if not isinstance(scores, np.ndarray) or scores.shape != (len(ranking.ids),):
+        raise InputError(f"query {quoted(qid)} needs an array of scores, one a document")
     if len(set(ranking.ids)) < len(ranking.ids):
         raise InputError(
             f"query {quoted(qid)} has a document twice: each may come once in a ranking"
         )
-    if not np.isfinite(ranking.scores).all():
+    if not np.isfinite(scores).all():
         raise InputError(
             f"query {quoted(qid)} has a score that is not finite: a run file takes numbers"
         )

@@ -6,7 +6,7 @@ searcher answers queries with a number of threads, encoding and search apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,9 +74,8 @@ class Job:
         return (document for document in self.corpus.documents() if (document.text or "").strip())
 
     def folder(self, *parts: str) -> Path:
-        """A place of the cache for an index of this corpus: made by its content, not its name."""
-        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.dataset.name)
-        return self.cache / f"{name[:60]}-{self.corpus.digest[:16]}" / "-".join(parts)
+        """A place of the cache for an index of this corpus: found by its content, not its name."""
+        return self.cache / self.corpus.digest[:16] / "-".join(parts)
 
     def report(self, what: str, done: float, total: float | None, remark: str = "") -> None:
         """Tell how far it is."""
@@ -96,6 +95,19 @@ class Explained:
     text: str | None
     parts: tuple[tuple[str, str, float], ...] = ()
     highlights: tuple[tuple[int, int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How another process opens a system for searching.
+
+    Attributes:
+        function: "module:name" of a context manager that gives a `Searcher`.
+        arguments: what it is called with, `threads` apart; JSON can hold them.
+    """
+
+    function: str
+    arguments: Mapping[str, Any]
 
 
 class Searcher(Protocol):
@@ -129,6 +141,16 @@ class Prepared(Protocol):
     @property
     def cost(self) -> IndexCost:
         """What the index costs."""
+        ...
+
+    @property
+    def depth(self) -> int | None:
+        """Ranks that it can fill; None for as many as are asked for."""
+        ...
+
+    @property
+    def opening(self) -> Opening | None:
+        """How a process that does nothing else opens it; None where it cannot."""
         ...
 
     def searcher(self, threads: int) -> AbstractContextManager[Searcher]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from gingham.evaluation.costs import Percentiles
 from gingham.evaluation.experiment import Evaluation, SystemResult
+from gingham.evaluation.numbered_lines import counted
 from gingham.threads import resolve_threads
 
 _NOTHING = "–"
@@ -49,6 +50,8 @@ def result_table(evaluation: Evaluation) -> Table:
 
 def quality_cell(evaluation: Evaluation, system: SystemResult, measure: str) -> str:
     """Such as "0.653 [0.606, 0.702] *"; counts without decimals."""
+    if not system.measures_to(measure):
+        return _NOTHING
     mean, (low, high) = system.means[measure], system.intervals[measure]
     if mean.is_integer() and mean > 1:
         return f"{mean:,.0f}"
@@ -90,9 +93,12 @@ def comparison_lines(evaluation: Evaluation) -> list[str]:
             continue
         low, high = found.interval
         interval = f" [{low:+.3f}, {high:+.3f}]" if np.isfinite([low, high]).all() else ""
+        # A measure that counts has a sum in the table; differences are those of a query.
+        counts = not np.isclose(system.means[measure], system.values[measure].mean())
         p = "< 0.001" if found.p_adjusted < 0.001 else f"= {found.p_adjusted:.3f}"
         lines.append(
-            f"{system.name} − {found.baseline}: {measure} {found.difference:+.3f}{interval}, "
+            f"{system.name} − {found.baseline}: {measure} {found.difference:+.3f}{interval}"
+            f"{' a query' if counts else ''}, "
             f"p {p}; better on {found.wins:,} queries, worse on {found.losses:,}, "
             f"equal on {found.ties:,}"
         )
@@ -111,8 +117,6 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 def explanation_of_marks(evaluation: Evaluation) -> str:
     """The small print of every table."""
-    memory = evaluation.resident_bytes
-    of_it = "" if memory is None else f", of which {memory / 1e6:,.0f} MB are the evaluation's own"
     parts = ["[…]: 95 % bootstrap interval over queries."]
     if evaluation.comparisons:
         parts.append(
@@ -122,8 +126,9 @@ def explanation_of_marks(evaluation: Evaluation) -> str:
     parts.append("Every judged query counts.")
     if any(system.latencies for system in evaluation.systems):
         parts.append(
-            "Times: queries one at a time for ten hits, p50 / p95 / p99. Memory: the whole "
-            f"process{of_it}."
+            "Times: queries one at a time for ten hits, p50 / p95 / p99. Memory: what building "
+            "adds to the process; all of a fresh process that only searches. On disk: gingham "
+            "keeps the texts too, the others do not."
         )
     return " ".join([*parts, f"Rankings to depth {evaluation.depth:,}."])
 
@@ -161,8 +166,11 @@ def size_line(evaluation: Evaluation) -> str:
     """How large the dataset is."""
     dataset = evaluation.dataset
     judged = sum(len(grades) for grades in dataset.qrels.values())
-    documents = f"{dataset.corpus.n_documents:,} documents, " if dataset.corpus else ""
-    return f"{documents}{len(dataset.qrels):,} judged queries, {judged:,} judgements"
+    sizes = [counted(len(dataset.qrels), "judged query", "judged queries")]
+    sizes.append(counted(judged, "judgement"))
+    if dataset.corpus:
+        sizes.insert(0, counted(dataset.corpus.n_documents, "document"))
+    return ", ".join(sizes)
 
 
 def machine() -> str:
@@ -200,8 +208,8 @@ def _cost_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
         ("tokens", *(_cell(i.tokens if i else None, ",") for i in indexes)),
         ("on disk, MB", *(_cell(i.bytes / 1e6 if i else None, ",.1f") for i in indexes)),
         ("bytes a token", *(_cell(i.bytes_per_token if i else None, ",.1f") for i in indexes)),
-        ("peak memory building, MB", *(_megabytes(i.peak_bytes if i else None) for i in indexes)),
-        ("peak memory searching, MB", *(_megabytes(s.search_peak_bytes) for s in systems)),
+        ("memory building, MB", *(_megabytes(i.peak_bytes if i else None) for i in indexes)),
+        ("memory searching, MB", *(_megabytes(s.search_peak_bytes) for s in systems)),
     ]
 
 
