@@ -32,7 +32,8 @@ quick=(
     --cache "$cache" --json
 )
 if [ "$mode" = accept ]; then
-    "${quick[@]}" > "$root/runs/quick_quality.jsonl"
+    "${quick[@]}" > "$cache/accepted.jsonl"
+    mv "$cache/accepted.jsonl" "$root/runs/quick_quality.jsonl"
 else
     "${quick[@]}" --no-worse-than "$root/runs/quick_quality.jsonl" > /dev/null
 fi

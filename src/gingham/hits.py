@@ -28,7 +28,7 @@ def with_texts(snapshot: Snapshot, found: Sequence[Found]) -> list[Hit]:
 
 
 def without_texts(snapshot: Snapshot, found: Sequence[Found]) -> list[Hit]:
-    """Each passage with the id of its document only: a fifth of the time, for deep rankings.
+    """Each passage with the id of its document only: for deep rankings.
 
     Raises:
         CorruptionError: a document is not in the catalog.

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gingham.evaluation.dataset import Dataset
+from gingham.document import Document
+from gingham.evaluation.dataset import Corpus, Dataset
+from gingham.evaluation.experiment import make_job
 from gingham.evaluation.reading import open_dataset
+from gingham.evaluation.run import Ranking
+from gingham.evaluation.systems import Job, Prepared
 
 TITLES = {"moon": "Tides", "bread": "Baking"}
 TEXTS = {
@@ -82,3 +88,54 @@ def dataset(folder: Path) -> Dataset:
 def cache(tmp_path: Path) -> Path:
     """Where indexes are kept."""
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def job(dataset: Dataset, cache: Path) -> Job:
+    return make_job(dataset, cache, threads=1)
+
+
+@dataclass
+class Interrupting:
+    """A corpus in which Ctrl-C is pressed after some documents, however often it is read."""
+
+    inner: Corpus
+    after: int
+    read: int = 0
+
+    @property
+    def digest(self) -> str:
+        return self.inner.digest
+
+    @property
+    def n_documents(self) -> int:
+        return self.inner.n_documents
+
+    def documents(self) -> Iterator[Document]:
+        for document in self.inner.documents():
+            if self.read == self.after:
+                raise KeyboardInterrupt
+            self.read += 1
+            yield document
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.inner
+
+
+def interrupted(job: Job, after: int) -> Job:
+    corpus: Any = Interrupting(job.corpus, after)
+    return replace(job, dataset=replace(job.dataset, corpus=corpus))
+
+
+def ask(prepared: Prepared, query: str, k: int = 100) -> Ranking:
+    with prepared.searcher(1) as searcher:
+        return searcher.search(searcher.encode(query), k)
+
+
+def by_id(ranking: Ranking) -> dict[str, float]:
+    return dict(zip(ranking.ids, ranking.scores.tolist(), strict=True))
+
+
+def explained(prepared: Prepared, query: str, id: str) -> float:
+    with prepared.searcher(1) as searcher:
+        return sum(share for _, _, share in searcher.explain(query, id).parts)

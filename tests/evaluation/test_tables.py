@@ -167,6 +167,17 @@ def test_a_page_of_several(live: Evaluation) -> None:
     assert "- a remark\n" in page
 
 
+def test_what_a_system_could_not_rank_is_not_shown() -> None:
+    both = compared({"a": 10, "b": 20})
+    first, second = both.systems
+    shallow = replace(both, systems=(first, replace(second, depth=1)), measures=("nDCG@10",))
+    table = summary_table([shallow, shallow])
+    assert [row[2] for row in table.rows] == ["–"] * 3
+    assert all(row[1] != "–" for row in table.rows)
+    assert comparison_lines(shallow) == []
+    assert comparison_lines(replace(shallow, systems=both.systems)) != []
+
+
 def test_the_marks_name_the_baseline() -> None:
     right = {"a": 10, "b": 20}
     assert "against a," in explanation_of_marks(compared(right))

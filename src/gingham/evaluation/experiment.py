@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ from gingham.evaluation.run_files import check_rankings
 from gingham.evaluation.significance import Comparison, compare_systems, confidence_intervals
 from gingham.evaluation.systems import Job, Prepared, ProgressCallback, Searcher, Step, System
 from gingham.threads import resolve_threads
+
+if TYPE_CHECKING:
+    from ir_measures import Measure
 
 Float64 = npt.NDArray[np.float64]
 
@@ -181,28 +185,7 @@ def evaluate(
     results: list[SystemResult] = []
     for answer in answers:
         job.report("measuring", len(results), len(answers), answer.run.name)
-        values = evaluate_run(answer.run, dataset.qrels, parsed)
-        intervals = confidence_intervals(np.stack(list(values.values())), seed=seed)
-        # What a measure that counts adds up is so many times the mean.
-        ones = np.ones(len(dataset.qrels))
-        scales = {str(m): aggregate(m, ones) for m in parsed}
-        results.append(
-            SystemResult(
-                name=answer.run.name,
-                description=answer.description,
-                run=answer.run,
-                values=values,
-                means={str(m): aggregate(m, values[str(m)]) for m in parsed},
-                intervals={
-                    name: (float(low) * scales[name], float(high) * scales[name])
-                    for name, (low, high) in zip(values, intervals, strict=True)
-                },
-                index=answer.index,
-                latencies=answer.latencies,
-                search_peak_bytes=answer.peak_bytes,
-                depth=answer.depth,
-            )
-        )
+        results.append(_measured(answer, dataset, parsed, seed))
     comparisons: list[Comparison] = []
     if len(results) > 1:
         job.report("comparing", 0, None)
@@ -215,6 +198,31 @@ def evaluate(
         tuple(comparisons),
         depth,
         seed,
+    )
+
+
+def _measured(
+    answer: _Answers, dataset: Dataset, measures: Sequence[Measure], seed: int
+) -> SystemResult:
+    values = evaluate_run(answer.run, dataset.qrels, measures)
+    intervals = confidence_intervals(np.stack(list(values.values())), seed=seed)
+    # What a measure that counts adds up is so many times the mean.
+    ones = np.ones(len(dataset.qrels))
+    scales = {str(m): aggregate(m, ones) for m in measures}
+    return SystemResult(
+        name=answer.run.name,
+        description=answer.description,
+        run=answer.run,
+        values=values,
+        means={str(m): aggregate(m, values[str(m)]) for m in measures},
+        intervals={
+            name: (float(low) * scales[name], float(high) * scales[name])
+            for name, (low, high) in zip(values, intervals, strict=True)
+        },
+        index=answer.index,
+        latencies=answer.latencies,
+        search_peak_bytes=answer.peak_bytes,
+        depth=answer.depth,
     )
 
 

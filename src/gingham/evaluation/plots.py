@@ -225,7 +225,8 @@ def _frame_time(axes: Axes, points: Sequence[Point]) -> None:
 
     times = [point.milliseconds for point in points]
     # Room at both sides for labels, and two ticks with numbers at least.
-    axes.set_xlim(min(times) / 3, max(times) * 3)
+    # Room for a label beside the last point.
+    axes.set_xlim(min(times) / 3, max(times) * 3 * (max(times) / min(times)) ** 0.2)
     axes.margins(y=0.15)
     narrow = max(times) / min(times) < 30
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))

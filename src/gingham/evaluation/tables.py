@@ -89,7 +89,7 @@ def comparison_lines(evaluation: Evaluation) -> list[str]:
     measure, lines = evaluation.measures[0], []
     for system in evaluation.systems:
         found = evaluation.comparison(system.name, measure)
-        if found is None:
+        if found is None or not system.measures_to(measure):
             continue
         low, high = found.interval
         interval = f" [{low:+.3f}, {high:+.3f}]" if np.isfinite([low, high]).all() else ""
@@ -188,7 +188,12 @@ def machine() -> str:
 
 
 def _mean(evaluations: Sequence[Evaluation], name: str) -> str:
-    there = [s.means[e.measures[0]] for e in evaluations for s in e.systems if s.name == name]
+    there = [
+        system.means[evaluation.measures[0]]
+        for evaluation in evaluations
+        for system in evaluation.systems
+        if system.name == name and system.measures_to(evaluation.measures[0])
+    ]
     return f"{np.mean(there):.3f}" if len(there) == len(evaluations) else _NOTHING
 
 
