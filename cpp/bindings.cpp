@@ -1,9 +1,5 @@
 // The only file that knows Python: typed arrays in, the GIL released, nothing computed here.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
+#include "bindings.h"
 
 #include <optional>
 #include <stdexcept>
@@ -14,11 +10,10 @@
 
 namespace nb = nanobind;
 using namespace nb::literals;
+using gingham::Array;
 
 namespace {
 
-template <class T, int Dimensions>
-using Array = nb::ndarray<T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
 using Selection = std::optional<Array<const std::int64_t, 1>>;
 
 void score(const Array<const float, 2>& query, gingham::Type type, const void* values,
@@ -82,4 +77,5 @@ NB_MODULE(_native, module) {
                "scales"_a.noconvert(), "offsets"_a.noconvert(), "selection"_a.noconvert().none(),
                "scores"_a.noconvert(), "threads"_a, "instructions"_a,
                "The same over int8 values with a scale a token.");
+    gingham::bind_codec(module);
 }

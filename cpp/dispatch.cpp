@@ -24,18 +24,22 @@ namespace gingham {
 
 extern const InstructionSet portable_set, avx2_set, avx512_set, neon_set;
 void avxvnni_int8(const Work& work);
+void avxvnni_products(const Work& work);
 void avx512vnni_int8(const Work& work);
+void avx512vnni_products(const Work& work);
 void neondot_int8(const Work& work);
+void neondot_products(const Work& work);
 
 namespace {
 
-InstructionSet with_int8(const InstructionSet& base, const char* name, Body int8,
+InstructionSet with_int8(const InstructionSet& base, const char* name, Body int8, Body products,
                          std::int32_t offset) {
     InstructionSet set = base;
     set.name = name;
     set.int8 = int8;
     set.int8_step = 4;
     set.int8_offset = offset;
+    set.products = products;
     return set;
 }
 
@@ -86,14 +90,14 @@ std::vector<const InstructionSet*> detect() {
     std::vector<const InstructionSet*> sets;
     if (has_avx512 && bit(extended.ecx, 11)) {
         static const InstructionSet avx512vnni_set =
-            with_int8(avx512_set, "avx512vnni", avx512vnni_int8, 128);
+            with_int8(avx512_set, "avx512vnni", avx512vnni_int8, avx512vnni_products, 128);
         sets.push_back(&avx512vnni_set);
     }
     if (has_avx512) sets.push_back(&avx512_set);
 #if defined(GINGHAM_AVXVNNI)
     if (has_avx2 && bit(more.eax, 4)) {
         static const InstructionSet avxvnni_set =
-            with_int8(avx2_set, "avxvnni", avxvnni_int8, 128);
+            with_int8(avx2_set, "avxvnni", avxvnni_int8, avxvnni_products, 128);
         sets.push_back(&avxvnni_set);
     }
 #else
@@ -123,7 +127,7 @@ bool has_dot_product() {
 std::vector<const InstructionSet*> detect() {
     std::vector<const InstructionSet*> sets;
     if (has_dot_product()) {
-        static const InstructionSet neondot_set = with_int8(neon_set, "neondot", neondot_int8, 0);
+        static const InstructionSet neondot_set = with_int8(neon_set, "neondot", neondot_int8, neondot_products, 0);
         sets.push_back(&neondot_set);
     }
     sets.push_back(&neon_set);

@@ -10,6 +10,7 @@ namespace {
 
 struct Avx2 {
     static constexpr std::size_t lanes = 8, rows = 2, tile = 6;  // 12 of 16 registers are sums
+    static constexpr bool keeps = false;
     using Similarities = __m256;
     // vmaxps gives its second operand where either is NaN.
     static GINGHAM_INLINE __m256 raise(__m256 best, __m256 similarities) {
@@ -55,6 +56,7 @@ struct Avx2Int8 : Avx2 {
         std::memcpy(&four_bytes, values, sizeof(four_bytes));
         return _mm256_set1_epi32(four_bytes);
     }
+    static GINGHAM_INLINE void store_sums(std::int32_t* to, Sums sums) { store(to, sums); }
     static GINGHAM_INLINE __m256 similarities(Sums sums, const float* scale) {
         return _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(*scale));
     }

@@ -10,6 +10,7 @@ namespace {
 
 struct Avx512 {
     static constexpr std::size_t lanes = 16, rows = 2, tile = 12;
+    static constexpr bool keeps = false;
     using Similarities = __m512;
     // vmaxps gives its second operand where either is NaN.
     static GINGHAM_INLINE __m512 raise(__m512 best, __m512 similarities) {
@@ -49,6 +50,9 @@ struct Avx512Int8 : Avx512 {
         std::int32_t four_bytes;
         std::memcpy(&four_bytes, values, sizeof(four_bytes));
         return _mm512_set1_epi32(four_bytes);
+    }
+    static GINGHAM_INLINE void store_sums(std::int32_t* to, Sums sums) {
+        _mm512_storeu_si512(to, sums);
     }
     static GINGHAM_INLINE __m512 similarities(Sums sums, const float* scale) {
         return _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(*scale));

@@ -10,7 +10,9 @@ namespace {
 
 struct Neon {
     static constexpr std::size_t lanes = 4, rows = 4, tile = 6;  // 24 of 32 registers are sums
+    static constexpr bool keeps = false;
     using Similarities = float32x4_t;
+    static GINGHAM_INLINE void store_sums(std::int32_t* to, int32x4_t sums) { vst1q_s32(to, sums); }
     // fmaxnm gives the number where one operand is NaN.
     static GINGHAM_INLINE float32x4_t raise(float32x4_t best, float32x4_t similarities) {
         return vmaxnmq_f32(best, similarities);

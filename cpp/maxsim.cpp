@@ -2,11 +2,10 @@
 // Baseline instructions only; what depends on the machine is behind InstructionSet.
 #include "maxsim.h"
 
-#include <cmath>
 #include <limits>
-#include <new>
 #include <stdexcept>
 
+#include "packed.h"
 #include "parallel.h"
 
 namespace gingham {
@@ -16,97 +15,10 @@ namespace {
 constexpr std::size_t kWorkOfThread = std::size_t{1} << 24;
 // int32 sums stay exact up to here: 255 * 127 * 2^16 < 2^31.
 constexpr std::size_t kMaxDim = std::size_t{1} << 16;
-constexpr std::size_t kAlignment = 64;
 
 struct Range {
     std::size_t begin, end;  // rows of one document
 };
-
-template <class T>
-class AlignedArray {
-public:
-    explicit AlignedArray(std::size_t size) {
-        data_ = static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{kAlignment}));
-        for (std::size_t i = 0; i < size; ++i) data_[i] = T{};
-    }
-    AlignedArray(AlignedArray&& other) noexcept : data_(other.data_) { other.data_ = nullptr; }
-    AlignedArray& operator=(AlignedArray&&) = delete;
-    ~AlignedArray() { ::operator delete(data_, std::align_val_t{kAlignment}); }
-    T* data() { return data_; }
-    T& operator[](std::size_t i) { return data_[i]; }
-
-private:
-    T* data_;
-};
-
-// Where a query vector lies in a packed query: value k at
-// start + k / step * stride + k % step. Vectors are grouped in blocks of `rows` registers; a block
-// holds, for each step of `step` dimensions, its registers one after the other, so that one pass
-// over the block is one sequential read.
-struct Place {
-    std::size_t start, stride;
-};
-
-Place place(const InstructionSet& set, std::size_t registers, std::size_t n_steps,
-            std::size_t step, std::size_t vector) {
-    const std::size_t own = vector / set.lanes;           // the vector's register
-    const std::size_t first = own / set.rows * set.rows;  // the first of its block
-    const std::size_t rows = std::min(set.rows, registers - first);
-    const std::size_t lane = vector % set.lanes;
-    return {((first * n_steps + own - first) * set.lanes + lane) * step, rows * set.lanes * step};
-}
-
-template <class Packed, class T>
-AlignedArray<Packed> pack(const InstructionSet& set, const T* values, std::size_t n_vectors,
-                          std::size_t dim, std::size_t registers, std::size_t step) {
-    const std::size_t n_steps = (dim + step - 1) / step;
-    AlignedArray<Packed> packed(registers * set.lanes * n_steps * step);
-    for (std::size_t i = 0; i < n_vectors; ++i) {
-        const Place at = place(set, registers, n_steps, step, i);
-        const T* vector = values + i * dim;
-        for (std::size_t k = 0; k < dim; k += step)
-            for (std::size_t rest = 0; rest < std::min(step, dim - k); ++rest)
-                packed[at.start + k / step * at.stride + rest] = vector[k + rest];
-    }
-    return packed;
-}
-
-// A query vector is scale * codes with scale = max |q| / 127 and codes = rint(q / scale).
-struct QuantizedQuery {
-    std::vector<float> scales;
-    std::vector<std::int8_t> codes;
-};
-
-QuantizedQuery quantize(const Query& query) {
-    QuantizedQuery result{std::vector<float>(query.n_vectors),
-                          std::vector<std::int8_t>(query.n_vectors * query.dim)};
-    for (std::size_t i = 0; i < query.n_vectors; ++i) {
-        const float* vector = query.values + i * query.dim;
-        float largest = 0;
-        for (std::size_t k = 0; k < query.dim; ++k)
-            largest = std::max(largest, std::fabs(vector[k]));
-        const float scale = largest / 127.0f;
-        result.scales[i] = scale;
-        if (scale == 0) continue;
-        for (std::size_t k = 0; k < query.dim; ++k) {
-            const float code = std::nearbyintf(vector[k] / scale);  // half to even
-            result.codes[i * query.dim + k] =
-                static_cast<std::int8_t>(code > 127 ? 127 : code >= -127 ? code : -127);
-        }
-    }
-    return result;
-}
-
-// The offset that makes documents unsigned adds offset * sum(codes) to every product: start there.
-AlignedArray<std::int32_t> biases(const InstructionSet& set, const Query& query,
-                                  const QuantizedQuery& quantized, std::size_t registers) {
-    AlignedArray<std::int32_t> bias(registers * set.lanes);
-    for (std::size_t i = 0; i < query.n_vectors; ++i) {
-        for (std::size_t k = 0; k < query.dim; ++k)
-            bias[i] -= set.int8_offset * quantized.codes[i * query.dim + k];
-    }
-    return bias;
-}
 
 std::vector<Range> checked_ranges(const Documents& documents, const std::int64_t* selection,
                                   std::size_t n_selected) {
@@ -212,14 +124,8 @@ void maxsim(const Query& query, const Documents& documents, const std::int64_t* 
         return run({body, values.data(), zeros.data(), nullptr});
     }
     const QuantizedQuery quantized = quantize(query);
-    auto bias = biases(set, query, quantized, registers);
-    const std::int8_t* codes = quantized.codes.data();
-    if (set.int8_step == 4) {
-        auto values = packed(std::int8_t{}, codes, 4);
-        return run({set.int8, values.data(), bias.data(), quantized.scales.data()});
-    }
-    auto values = packed(std::int16_t{}, codes, set.int8_step);
-    return run({set.int8, values.data(), bias.data(), quantized.scales.data()});
+    const PackedInt8 values(set, quantized.codes.data(), query.n_vectors, query.dim);
+    return run({set.int8, values.values(), values.bias(), quantized.scales.data()});
 }
 
 }  // namespace gingham

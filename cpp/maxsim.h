@@ -16,6 +16,12 @@
 #include <string>
 #include <vector>
 
+#if defined(_MSC_VER) && !defined(__clang__)
+#define GINGHAM_RESTRICT __restrict
+#else
+#define GINGHAM_RESTRICT __restrict__
+#endif
+
 namespace gingham {
 
 // One document against a packed query: what the inner body of an instruction set works on.
@@ -30,9 +36,22 @@ struct Work {
     const void* next;  // where the next document starts: fetched ahead
     void* scratch;     // tile * scratch_stride(dim) * 4 bytes, 64-byte aligned
     float* best;       // registers * lanes; comes in as -inf, goes out as the maxima
+    std::int32_t* sums;  // for products only: (n_tokens, registers * lanes), goes out
 };
 
 using Body = void (*)(const Work&);
+
+struct Residuals;  // codec.h
+// Token t of the output is token `picks[t]` of codes and residuals; t itself where picks is null.
+using Decode = void (*)(const Residuals& codec, const std::uint8_t* codes,
+                        const std::uint8_t* residuals, const std::uint32_t* picks,
+                        std::size_t n_tokens, std::int8_t* rows, float* scales);
+using Encode = void (*)(const Residuals& codec, const float* values, const std::uint32_t* centroids,
+                        std::size_t n_tokens, std::uint8_t* codes, std::uint8_t* residuals);
+// The position of the largest of n sums, the first of equals.
+using Largest = std::size_t (*)(const std::int32_t* sums, std::size_t n);
+// Which of 16 sums are above their limits: a bit each.
+using Above = std::uint32_t (*)(const std::int32_t* sums, const std::int32_t* limits);
 
 // Rows of the scratch buffer are padded so that conversions may always store whole registers.
 constexpr std::size_t scratch_stride(std::size_t dim) { return (dim + 63) / 64 * 64; }
@@ -48,6 +67,11 @@ struct InstructionSet {
     Body int8;
     std::size_t int8_step;     // dimensions in one product; 4: the query is int8, else int16
     std::int32_t int8_offset;  // added to document values to make them unsigned
+    Body products;             // as int8, but every sum is stored and nothing is maximised
+    Decode decode;             // see codec.h
+    Encode encode;
+    Largest largest;
+    Above above;
 };
 
 // Those that this machine runs, the best first; the last is always "portable".

@@ -1,5 +1,6 @@
 // AVX2 with FMA and F16C: 8 lanes, 16 query vectors by 6 document tokens in registers.
 #include "lanes_avx2.h"
+#include "codec_avx2.h"
 #include "maxsim_body.h"
 
 namespace gingham {
@@ -47,6 +48,11 @@ const InstructionSet avx2_set = {
     score_document<Int8>,
     Int8::step,
     0,
+    score_document<Kept<Int8>>,
+    decode_rows<Bytes32, Bytes16>,
+    encode_rows,
+    largest_of,
+    above_avx2,
 };
 
 }  // namespace gingham

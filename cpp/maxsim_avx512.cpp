@@ -1,5 +1,6 @@
 // AVX-512 (F, BW, DQ, VL): 16 lanes, 32 query vectors by 12 document tokens in registers.
 #include "lanes_avx512.h"
+#include "codec_avx512.h"
 #include "maxsim_body.h"
 
 namespace gingham {
@@ -46,6 +47,11 @@ const InstructionSet avx512_set = {
     score_document<Int8>,
     Int8::step,
     0,
+    score_document<Kept<Int8>>,
+    decode_rows<Bytes64, Bytes32, Bytes16>,
+    encode_rows,
+    largest_of,
+    above_avx512,
 };
 
 }  // namespace gingham

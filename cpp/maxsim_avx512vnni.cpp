@@ -31,5 +31,6 @@ struct Int8 : Avx512Int8 {
 }  // namespace
 
 void avx512vnni_int8(const Work& work) { score_document<Int8>(work); }
+void avx512vnni_products(const Work& work) { score_document<Kept<Int8>>(work); }
 
 }  // namespace gingham

@@ -30,5 +30,6 @@ struct Int8 : Avx2Int8 {
 }  // namespace
 
 void avxvnni_int8(const Work& work) { score_document<Int8>(work); }
+void avxvnni_products(const Work& work) { score_document<Kept<Int8>>(work); }
 
 }  // namespace gingham

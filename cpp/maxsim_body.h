@@ -45,6 +45,8 @@ namespace {
 //   similarities(sums, scale)                    as float32
 //   raise(best, similarities)                    maximum; NaN never wins
 //   load_best store_best prefetch
+//   keeps                                        false: sums raise the maxima; true: they are stored
+//   store_sums(to, sums)                         where int8 sums are kept
 
 // Converts the rows of a tile; the tail of a row goes through a full-size copy, so nothing is ever
 // read behind the end of the values.
@@ -68,6 +70,7 @@ template <class Op, std::size_t Rows, std::size_t Tokens>
 GINGHAM_INLINE void score_tile(const typename Op::Factor* query, const std::int32_t* bias,
                                const typename Op::Operand* tokens, std::size_t n_steps,
                                std::size_t stride, const float* scales, const char* ahead,
+                               std::int32_t* kept, std::size_t kept_stride,
                                typename Op::Similarities (&best)[Rows]) {
     // The bytes that one step of this tile used, and that the next tile will need.
     constexpr std::size_t ahead_stride = Tokens * Op::step * sizeof(typename Op::Stored);
@@ -91,6 +94,15 @@ GINGHAM_INLINE void score_tile(const typename Op::Factor* query, const std::int3
                 sums[t][r] = Op::add(sums[t][r], factors[r], value);
         }
     }
+    if constexpr (Op::keeps) {
+        GINGHAM_UNROLL
+        for (std::size_t t = 0; t < Tokens; ++t) {
+            GINGHAM_UNROLL
+            for (std::size_t r = 0; r < Rows; ++r)
+                Op::store_sums(kept + t * kept_stride + r * Op::lanes, sums[t][r]);
+        }
+        return;
+    }
     GINGHAM_UNROLL
     for (std::size_t t = 0; t < Tokens; ++t) {
         const float* scale = scales ? scales + t : nullptr;
@@ -105,13 +117,16 @@ template <class Op, std::size_t Rows, std::size_t Tokens>
 GINGHAM_INLINE void score_tile_of(std::size_t n_tokens, const typename Op::Factor* query,
                                   const std::int32_t* bias, const typename Op::Operand* tokens,
                                   std::size_t n_steps, std::size_t stride, const float* scales,
-                                  const char* ahead, typename Op::Similarities (&best)[Rows]) {
+                                  const char* ahead, std::int32_t* kept, std::size_t kept_stride,
+                                  typename Op::Similarities (&best)[Rows]) {
     if constexpr (Tokens > 1) {
         if (n_tokens < Tokens)
             return score_tile_of<Op, Rows, Tokens - 1>(n_tokens, query, bias, tokens, n_steps,
-                                                       stride, scales, ahead, best);
+                                                       stride, scales, ahead, kept, kept_stride,
+                                                       best);
     }
-    score_tile<Op, Rows, Tokens>(query, bias, tokens, n_steps, stride, scales, ahead, best);
+    score_tile<Op, Rows, Tokens>(query, bias, tokens, n_steps, stride, scales, ahead, kept,
+                                 kept_stride, best);
 }
 
 // One document against one block of Rows query registers.
@@ -121,9 +136,11 @@ void score_block(const Work& work, std::size_t first) {
     const auto* query =
         static_cast<const typename Op::Factor*>(work.query) + first * n_steps * Op::lanes * Op::step;
     const std::int32_t* bias = work.bias + first * Op::lanes;
-    float* const maxima = work.best + first * Op::lanes;
+    float* const maxima = Op::keeps ? nullptr : work.best + first * Op::lanes;
     typename Op::Similarities best[Rows];
-    for (std::size_t r = 0; r < Rows; ++r) best[r] = Op::load_best(maxima + r * Op::lanes);
+    if constexpr (!Op::keeps)
+        for (std::size_t r = 0; r < Rows; ++r) best[r] = Op::load_best(maxima + r * Op::lanes);
+    const std::size_t kept_stride = work.registers * Op::lanes;
 
     // Tiles of equal size, give or take one: a last tile of one token would wait for its sums.
     std::size_t n_tiles = (work.n_tokens + Op::tile - 1) / Op::tile;
@@ -134,19 +151,22 @@ void score_block(const Work& work, std::size_t first) {
         const char* ahead = static_cast<const char*>(
             n_tiles > 1 ? static_cast<const void*>(values + n_tokens * work.dim) : work.next);
         const float* scales = work.scales ? work.scales + token : nullptr;
+        std::int32_t* kept = nullptr;
+        if constexpr (Op::keeps) kept = work.sums + token * kept_stride + first * Op::lanes;
         if constexpr (Op::converts) {
             const std::size_t stride = scratch_stride(work.dim);
             auto* scratch = static_cast<typename Op::Operand*>(work.scratch);
             convert_rows<Op>(values, n_tokens, work.dim, stride, scratch);
             score_tile_of<Op, Rows, Op::tile>(n_tokens, query, bias, scratch, n_steps, stride,
-                                              scales, ahead, best);
+                                              scales, ahead, kept, kept_stride, best);
         } else {
             score_tile_of<Op, Rows, Op::tile>(n_tokens, query, bias, values, n_steps, work.dim,
-                                              scales, ahead, best);
+                                              scales, ahead, kept, kept_stride, best);
         }
         token += n_tokens;
     }
-    for (std::size_t r = 0; r < Rows; ++r) Op::store_best(maxima + r * Op::lanes, best[r]);
+    if constexpr (!Op::keeps)
+        for (std::size_t r = 0; r < Rows; ++r) Op::store_best(maxima + r * Op::lanes, best[r]);
 }
 
 // The last block may have fewer registers than the others.
@@ -157,6 +177,12 @@ void score_rest(const Work& work, std::size_t first) {
     }
     score_block<Op, Rows>(work, first);
 }
+
+// The same with the int8 sums stored: (n_tokens, registers * lanes) into `work.sums`.
+template <class Op>
+struct Kept : Op {
+    static constexpr bool keeps = true;
+};
 
 template <class Op>
 void score_document(const Work& work) {

@@ -1,6 +1,7 @@
 // NEON, which every aarch64 processor has: 4 lanes, 16 query vectors by 6 document tokens in
 // registers. maxsim_neondot.cpp has the int8 body of processors with the dot product instruction.
 #include "lanes_neon.h"
+#include "codec_neon.h"
 #include "maxsim_body.h"
 
 namespace gingham {
@@ -68,6 +69,11 @@ const InstructionSet neon_set = {
     score_document<Int8>,
     Int8::step,
     0,
+    score_document<Kept<Int8>>,
+    decode_rows<Bytes16>,
+    encode_rows,
+    largest_of,
+    above,
 };
 
 }  // namespace gingham

@@ -35,5 +35,6 @@ struct Int8 : Neon {
 }  // namespace
 
 void neondot_int8(const Work& work) { score_document<Int8>(work); }
+void neondot_products(const Work& work) { score_document<Kept<Int8>>(work); }
 
 }  // namespace gingham

@@ -1,5 +1,6 @@
 // Plain C++ at baseline flags, for any processor: 4 lanes, which GCC and Clang keep in a vector of
 // whatever kind the baseline has.
+#include "codec_body.h"
 #include "maxsim_body.h"
 
 namespace gingham {
@@ -37,6 +38,7 @@ GINGHAM_INLINE Lanes<T> load_lanes(const T* from) {
 
 struct Portable {
     static constexpr std::size_t lanes = 4, rows = 2, tile = 4;
+    static constexpr bool keeps = false;
     using Similarities = Lanes<float>;
     static GINGHAM_INLINE Similarities raise(Similarities best, Similarities similarities) {
         for (std::size_t i = 0; i < lanes; ++i)
@@ -111,11 +113,57 @@ struct Int8 : Portable {
     static GINGHAM_INLINE Sums add(Sums sums, Query query, std::int32_t value) {
         return sums + query * value;
     }
+    static GINGHAM_INLINE void store_sums(std::int32_t* to, Sums sums) {
+        std::memcpy(to, &sums, sizeof(sums));
+    }
     static GINGHAM_INLINE Similarities similarities(Sums sums, const float* scale) {
         Similarities result;
         for (std::size_t i = 0; i < lanes; ++i) result[i] = static_cast<float>(sums[i]);
         return result * *scale;
     }
+};
+
+struct Bytes16 {
+    static constexpr std::size_t width = 16;
+    struct Register {
+        std::int8_t at[16];
+    };
+    using Sums = std::int32_t;
+    static GINGHAM_INLINE Register load(const void* from) {
+        Register bytes;
+        std::memcpy(bytes.at, from, sizeof(bytes.at));
+        return bytes;
+    }
+    static GINGHAM_INLINE void store(std::int8_t* to, const Register& bytes) {
+        std::memcpy(to, bytes.at, sizeof(bytes.at));
+    }
+    static GINGHAM_INLINE Register table(const void* points) { return load(points); }
+    static GINGHAM_INLINE Sums zero() { return 0; }
+    static GINGHAM_INLINE Register low(Register bytes) {
+        for (std::int8_t& byte : bytes.at) byte = static_cast<std::int8_t>(byte & 15);
+        return bytes;
+    }
+    static GINGHAM_INLINE Register high(Register bytes) {
+        for (std::int8_t& byte : bytes.at) byte = static_cast<std::int8_t>(byte >> 4 & 15);
+        return bytes;
+    }
+    static GINGHAM_INLINE Register pick(const Register& points, Register nibbles) {
+        for (std::int8_t& nibble : nibbles.at) nibble = points.at[nibble];
+        return nibbles;
+    }
+    static GINGHAM_INLINE Register add(Register a, const Register& b) {
+        for (std::size_t i = 0; i < width; ++i) {
+            const int sum = a.at[i] + b.at[i];
+            a.at[i] = static_cast<std::int8_t>(sum > 127 ? 127 : sum < -127 ? -127 : sum);
+        }
+        return a;
+    }
+    static GINGHAM_INLINE Sums square(Sums sums, const Register& bytes) {
+        for (const std::int8_t byte : bytes.at) sums += byte * byte;
+        return sums;
+    }
+    static GINGHAM_INLINE std::int32_t total(Sums sums) { return sums; }
+    static GINGHAM_INLINE void prefetch(const char*) {}
 };
 
 }  // namespace
@@ -131,6 +179,11 @@ const InstructionSet portable_set = {
     score_document<Int8>,
     Int8::step,
     0,
+    score_document<Kept<Int8>>,
+    decode_rows<Bytes16>,
+    encode_rows,
+    largest_of,
+    above,
 };
 
 }  // namespace gingham

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gingham.audit.values import Audit, AuditPoint, AuditTarget, ScoreError
     from gingham.collection import Collection, open
     from gingham.document import Document, TokenVectors
     from gingham.encoder import Encoder
@@ -31,12 +32,17 @@ if TYPE_CHECKING:
     )
     from gingham.kernels import maxsim
     from gingham.ranking import Explanation, Hit, TokenMatch
-    from gingham.report import CollectionInfo, Progress
+    from gingham.report import AuditProgress, CollectionInfo, OptimizeProgress, Progress
     from gingham.reranker import Reranker
+    from gingham.search.parameters import SearchParameters
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Audit",
+    "AuditPoint",
+    "AuditProgress",
+    "AuditTarget",
     "Collection",
     "CollectionError",
     "CollectionInfo",
@@ -56,9 +62,12 @@ __all__ = [
     "MissingDependencyError",
     "ModelError",
     "ModelMismatchError",
+    "OptimizeProgress",
     "Progress",
     "ReadOnlyError",
     "Reranker",
+    "ScoreError",
+    "SearchParameters",
     "SourceError",
     "TokenMatch",
     "TokenVectors",
@@ -68,14 +77,21 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Audit": "audit.values",
+    "AuditPoint": "audit.values",
+    "AuditProgress": "report",
+    "AuditTarget": "audit.values",
     "Collection": "collection",
     "CollectionInfo": "report",
     "Document": "document",
     "Encoder": "encoder",
     "Explanation": "ranking",
     "Hit": "ranking",
+    "OptimizeProgress": "report",
     "Progress": "report",
     "Reranker": "reranker",
+    "ScoreError": "audit.values",
+    "SearchParameters": "search.parameters",
     "TokenMatch": "ranking",
     "TokenVectors": "document",
     "maxsim": "kernels",

@@ -9,30 +9,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from gingham import hits, intake, wording
+from gingham.audit import auditing
+from gingham.audit.values import Audit
 from gingham.codec.scalar import SCALAR_CODECS, ScalarCodec
-from gingham.document import Document, Float32, TokenVectors
+from gingham.document import Document, TokenVectors
 from gingham.encoder import Encoder
 from gingham.errors import DocumentNotFoundError, InputError
 from gingham.index.commit import create_collection
 from gingham.index.handle import IndexHandle
-from gingham.index.segment_reader import Segment
+from gingham.index.segments import Segment
 from gingham.index.snapshot import Snapshot
 from gingham.index.writer import NewDocument
+from gingham.kernels.codebook import bits_of
 from gingham.ranking import Explanation, Hit
-from gingham.recorded_model import RecordedModel
-from gingham.report import CollectionInfo, Progress
-from gingham.search import explanation, filters, searcher
-
-Query = str | TokenVectors | npt.NDArray[np.floating[Any]]
+from gingham.recorded_model import Query, RecordedModel
+from gingham.report import AuditProgress, CollectionInfo, OptimizeProgress, Progress
+from gingham.search import explanation
+from gingham.search.parameters import SearchParameters
 
 
 def open(
@@ -102,17 +101,20 @@ class Collection:
         ids: Iterable[str] | None = None,
         metadata: Iterable[Mapping[str, Any]] | None = None,
         progress: Callable[[Progress], None] | None = None,
+        coding: Callable[[OptimizeProgress], None] | None = None,
     ) -> int:
         """Add documents; one whose id exists is replaced, an unchanged one is left as it is.
 
-        Works in bounded memory over any iterator and commits every few seconds: after a kill, the
-        same call continues where it was. An error in a document leaves the commits before it.
+        Works in bounded memory and commits every few seconds: after a kill, the same call continues
+        where it was. An error in a document leaves the commits before it.
 
         Args:
             documents: texts, `Document`s, or `TokenVectors` with one text a document.
             ids: one a text; a digest of the text where None. Required for vectors.
             metadata: one JSON object a text; what `where` filters look at.
             progress: called after each commit; what it is told is durable.
+            coding: told, once all is stored, how far the compression of a collection that has
+                grown large has come; a kill then loses nothing but this work.
 
         Returns:
             How many documents were taken in, unchanged ones included.
@@ -146,6 +148,8 @@ class Collection:
                 skipped += len(batch.documents) - len(fresh)
                 if progress is not None:
                     progress(Progress(taken, skipped, passages, tokens))
+            writer.settle(self._threads, coding)
+            self._index.follow(writer)
         return taken
 
     def delete(self, ids: str | Iterable[str], *, missing_ok: bool = False) -> int:
@@ -179,15 +183,33 @@ class Collection:
                 self._index.follow(writer)
         return len(there)
 
-    def optimize(self) -> None:
-        """Join all segments into one and give back the space of deleted documents.
+    def optimize(
+        self,
+        *,
+        bits: int | None = None,
+        progress: Callable[[OptimizeProgress], None] | None = None,
+    ) -> None:
+        """Join segments, compress what is large, give back the space of deleted documents.
+
+        Vectors of a collection of some 10,000 passages or more are compressed to a centroid and a
+        residual, which `add` does by itself at its end: a search then takes about a millisecond
+        however many there are. Killed in between, it leaves what was there.
+
+        Args:
+            bits: of a residual, a dimension: 1, 2, 4 (the default of a new collection) or 8.
+                Given, it compresses a small collection too. What is compressed already stays as
+                it is.
+            progress: told how far it has come.
 
         Raises:
+            InputError: other bits, or vectors that are not of unit length, which cannot be
+                compressed.
             LockedError: another writer is at work.
             ReadOnlyError: opened with `read_only`.
         """
+        wanted = None if bits is None else bits_of(bits)
         with self._index.writer() as writer:
-            writer.optimize()
+            writer.optimize(wanted, self._threads, progress)
             self._index.follow(writer)
 
     # Reading ------------------------------------------------------------------------------------
@@ -200,19 +222,20 @@ class Collection:
         where: Mapping[str, Any] | None = None,
         ids: Iterable[str] | None = None,
         exact: bool = False,
+        parameters: SearchParameters | None = None,
         group: bool = True,
         texts: bool = True,
     ) -> list[Hit]:
-        """The k best passages for a query, best first.
-
-        Always k hits where k documents are eligible.
+        """The k best passages for a query, best first; k hits where k documents are eligible.
 
         Args:
             query: a text, or its (n_query, dim) vectors.
             k: how many hits.
             where: a condition on metadata, see `gingham.search.filters`.
             ids: rank these documents only: the candidates of another search engine, say.
-            exact: score every passage. Flat segments, the only kind so far, always are.
+            exact: score every passage, as stored. Collections that are not compressed always do.
+            parameters: how thoroughly compressed passages are searched; where None the collection's
+                own (see `audit`), else the defaults for k and its size.
             group: each document once, with its best passage; else every passage on its own.
             texts: fill in texts and metadata; without, deep rankings take a fraction of the time.
 
@@ -224,8 +247,10 @@ class Collection:
             ModelMismatchError: the collection was built with another model.
         """
         snapshot = self._snapshot
-        vectors = self._one_query(snapshot, query)
-        return self._search(snapshot, vectors, k, where, ids, group, texts)[0]
+        vectors = self._model.one_query(snapshot.settings, query)
+        return hits.search(
+            snapshot, vectors, k, where, ids, exact, parameters, group, texts, self._threads
+        )[0]
 
     def search_many(
         self,
@@ -235,6 +260,7 @@ class Collection:
         where: Mapping[str, Any] | None = None,
         ids: Iterable[str] | None = None,
         exact: bool = False,
+        parameters: SearchParameters | None = None,
         group: bool = True,
         texts: bool = True,
     ) -> list[list[Hit]]:
@@ -242,8 +268,10 @@ class Collection:
         if isinstance(queries, str):
             raise InputError("search_many takes a list of queries: use search for one")
         snapshot = self._snapshot
-        vectors = self._query_vectors(snapshot, queries)
-        return self._search(snapshot, vectors, k, where, ids, group, texts)
+        vectors = self._model.query_vectors(snapshot.settings, queries)
+        return hits.search(
+            snapshot, vectors, k, where, ids, exact, parameters, group, texts, self._threads
+        )
 
     def explain(self, query: Query, id: str) -> Explanation:
         """Which token of a document's best passage answers each token of the query.
@@ -252,9 +280,7 @@ class Collection:
             DocumentNotFoundError: no document has this id.
         """
         snapshot, segment, run = self._passages(id)
-        vectors = self._one_query(snapshot, query)[0]
-        row = explanation.best_passage(vectors, segment, run)
-        return self._explain(snapshot, query, vectors, id, segment, row)
+        return self._explain(snapshot, query, id, segment, run)
 
     def explain_hit(self, query: Query, hit: Hit) -> Explanation:
         """`explain` for the passage of a hit: the one with its id and span, as it is now.
@@ -265,8 +291,7 @@ class Collection:
         snapshot, segment, run = self._passages(hit.id)
         for row in range(run.start, run.stop):
             if segment.span(row) == hit.span:
-                vectors = self._one_query(snapshot, query)[0]
-                return self._explain(snapshot, query, vectors, hit.id, segment, row)
+                return self._explain(snapshot, query, hit.id, segment, slice(row, row + 1))
         raise DocumentNotFoundError(f"document {hit.id!r} has no passage {hit.span} any more")
 
     def get(self, id: str) -> Document:
@@ -290,6 +315,48 @@ class Collection:
             InputError: the collection's vectors were made elsewhere, nobody says by which model.
         """
         return self._model.encoder(self._snapshot.settings)
+
+    def audit(
+        self,
+        queries: Sequence[str] | TokenVectors | None = None,
+        k: int = 10,
+        target: float | None = None,
+        *,
+        sample: int = 200,
+        seed: int = 0,
+        save: bool = False,
+        progress: Callable[[AuditProgress], None] | None = None,
+    ) -> Audit:
+        """Measure what the search of compressed passages misses, and what missing less would cost.
+
+        Recall is against scoring every passage as stored, over queries, with 95 % intervals; times
+        are those of one thread. Other settings are tried too: the curve of recall against time.
+
+        Args:
+            queries: texts or vectors, best of real users: recall depends on them. None to make some
+                from stored passages.
+            k: hits a query that recall is of.
+            target: the recall to find the fastest parameters for.
+            sample: at most so many queries, drawn from those that are given.
+            seed: of all that is drawn; times alone differ from run to run.
+            save: keep parameters that reach the target as the collection's own: `search` uses them
+                then, whatever k, unless it is given others.
+            progress: told how far it has come.
+
+        Raises:
+            InputError: an argument is out of range, or there is nothing to measure.
+            ModelError: the model that the queries need cannot be loaded.
+            LockedError: `save`, and another writer is at work.
+            ReadOnlyError: `save`, and opened with `read_only`.
+        """
+        if save:
+            with self._index.writer():
+                pass  # who cannot write should hear of it before the work
+        keep = self._save_parameters if save else None
+        snapshot, threads = self._snapshot, self._threads
+        return auditing.audit(
+            snapshot, self._model, queries, k, target, sample, seed, keep, threads, progress
+        )
 
     def info(self) -> CollectionInfo:
         """Sizes and settings, of the snapshot that this collection sees."""
@@ -350,51 +417,10 @@ class Collection:
         passages = ((d.text or "")[start:end] for d in split for start, end in d.spans)
         return split, encoder.iter_documents(passages)
 
-    def _query_vectors(self, snapshot: Snapshot, queries: Query | Sequence[str]) -> TokenVectors:
-        settings = snapshot.settings
-        return intake.query_vectors(
-            queries,
-            settings.get("dim"),
-            lambda texts: self._model.encode_queries(settings, texts),
-        )
-
-    def _one_query(self, snapshot: Snapshot, query: Query) -> TokenVectors:
-        vectors = self._query_vectors(snapshot, query)
-        if len(vectors) != 1:
-            raise InputError(f"one query is asked at a time, got {len(vectors)}: use search_many")
-        return vectors
-
-    def _search(
-        self,
-        snapshot: Snapshot,
-        queries: TokenVectors,
-        k: int,
-        where: Mapping[str, Any] | None,
-        ids: Iterable[str] | None,
-        group: bool,
-        texts: bool,
-    ) -> list[list[Hit]]:
-        k = intake.check_k(k)
-        condition = None if where is None else filters.parse(where)
-        if ids is not None:
-            listed = self._listed(snapshot, ids)
-            condition = listed if condition is None else filters.And((condition, listed))
-        found = searcher.search(
-            snapshot, queries, k, condition=condition, group=group, threads=self._threads
-        )
-        fill = hits.with_texts if texts else hits.without_texts
-        return [fill(snapshot, one) for one in found]
-
-    def _listed(self, snapshot: Snapshot, ids: Iterable[str]) -> filters.Among:
-        if isinstance(ids, str):
-            raise InputError("ids must be a list of ids, got one string")
-        numbers = []
-        for id in ids:
-            number = snapshot.number(intake.check_id(id))
-            if number is None:
-                raise DocumentNotFoundError(f"no document {id!r} in {self.path}")
-            numbers.append(number)
-        return filters.Among(np.unique(np.array(numbers, dtype=np.int64)))
+    def _save_parameters(self, parameters: SearchParameters) -> None:
+        with self._index.writer() as writer:
+            writer.save_settings({"parameters": asdict(parameters)})
+            self._index.follow(writer)
 
     def _passages(self, id: str) -> tuple[Snapshot, Segment, slice]:
         snapshot = self._snapshot
@@ -405,14 +431,10 @@ class Collection:
         return snapshot, *place
 
     def _explain(
-        self,
-        snapshot: Snapshot,
-        query: Query,
-        vectors: Float32,
-        id: str,
-        segment: Segment,
-        row: int,
+        self, snapshot: Snapshot, query: Query, id: str, segment: Segment, run: slice
     ) -> Explanation:
+        vectors = self._model.one_query(snapshot.settings, query)[0]
+        row = explanation.best_passage(vectors, segment, run)
         document = snapshot.document(id)
         text = None if document is None else document.text
         asked = query if isinstance(query, str) else None

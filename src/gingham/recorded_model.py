@@ -12,9 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from gingham import intake
 from gingham.document import TokenVectors
 from gingham.encoder import Encoder
 from gingham.errors import InputError, ModelMismatchError
+
+Query = str | TokenVectors | npt.NDArray[np.floating[Any]]
 
 
 class RecordedModel:
@@ -67,6 +73,25 @@ class RecordedModel:
             last = (key, encoder.encode_queries(texts))
             self._last_queries = last
         return last[1]
+
+    def query_vectors(
+        self, settings: Mapping[str, Any], queries: Query | Sequence[str]
+    ) -> TokenVectors:
+        """What a caller asks with → vectors that fit the collection; see `intake.query_vectors`."""
+        return intake.query_vectors(
+            queries, settings.get("dim"), lambda texts: self.encode_queries(settings, texts)
+        )
+
+    def one_query(self, settings: Mapping[str, Any], query: Query) -> TokenVectors:
+        """`query_vectors` of exactly one query.
+
+        Raises:
+            InputError: the vectors are of several.
+        """
+        vectors = self.query_vectors(settings, query)
+        if len(vectors) != 1:
+            raise InputError(f"one query is asked at a time, got {len(vectors)}: use search_many")
+        return vectors
 
     def encoder_if_known(self, settings: Mapping[str, Any]) -> Encoder | None:
         """The encoder, None where the collection has no model and none was asked for."""

@@ -1,4 +1,4 @@
-"""The values that say how things stand: the progress of an `add`, the sizes of a collection."""
+"""The values that say how things stand: how far work has come, the sizes of a collection."""
 
 from __future__ import annotations
 
@@ -23,6 +23,37 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class OptimizeProgress:
+    """How far `Collection.optimize`, or the coding at the end of an `add`, has come.
+
+    Attributes:
+        stage: "sampling", "clustering", "coding", "listing" or "merging".
+        done: steps of the stage that are done.
+        total: of the stage; sampled tokens, centroids or tokens.
+    """
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditProgress:
+    """How far `Collection.audit` has come.
+
+    Attributes:
+        stage: "making queries", "encoding queries", "scoring everything", "measuring" or "encoding
+            hits again".
+        done: steps of the stage that are done.
+        total: of the stage; queries or settings.
+    """
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """Sizes and settings of a collection.
 
@@ -32,7 +63,12 @@ class CollectionInfo:
         passages: stored passages, those of deleted documents included until `optimize`.
         tokens: stored token vectors, likewise.
         dim: their dimension; None in an empty collection.
-        codec: how they are kept, "int8" or "fp16".
+        codec: how flat segments keep them, "int8" or "fp16".
+        bits: of a residual, a dimension, where they are or will be clustered.
+        clustered: token vectors in clustered segments.
+        centroids: of all codebooks.
+        parameters: the collection's own `SearchParameters` by name, see `Collection.audit`; None
+            where searches use the defaults.
         segments: folders that a search visits.
         bytes: all files together, as they are on disk now.
         bytes_per_token: `bytes / tokens`, text and catalog included.
@@ -48,6 +84,10 @@ class CollectionInfo:
     tokens: int
     dim: int | None
     codec: str | None
+    bits: int
+    clustered: int
+    centroids: int
+    parameters: dict[str, int] | None
     segments: int
     bytes: int
     bytes_per_token: float

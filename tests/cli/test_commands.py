@@ -144,6 +144,7 @@ def test_info(run: Run, docs: str) -> None:
     record = json_of(run("info", docs, "--json"))
     assert (record["documents"], record["passages"]) == (5, 5)
     assert {"tokens", "dim", "bytes", "model", "codec", "format_version"} <= set(record)
+    assert record["parameters"] is None
     assert "documents" in done(run("info", docs)).stdout
 
 

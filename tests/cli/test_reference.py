@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from gingham.cli.main import app
 
-COMMANDS = ["demo", "add", "search", "explain", "delete", "info", "optimize", "evaluate"]
+COMMANDS = ["demo", "add", "search", "explain", "delete", "info", "optimize", "audit", "evaluate"]
 
 
 def generator() -> ModuleType:

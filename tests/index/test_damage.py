@@ -151,7 +151,7 @@ def test_a_newer_array_file_says_so(collection: Collection) -> None:
 def test_a_newer_catalog_says_so_and_is_not_touched(collection: Collection) -> None:
     collection.close()
     connection = sqlite3.connect(collection.path / "catalog.sqlite")
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
     for read_only in (True, False):
         with pytest.raises(VersionError, match="pip install --upgrade gingham"):

@@ -24,6 +24,8 @@ from gingham.ranking import Hit
 if TYPE_CHECKING:
     import rich.progress
 
+    from gingham.report import OptimizeProgress
+
 Spans = Sequence[tuple[int, int, float]]
 
 # Characters of a passage that are shown; the window with the best matches of a longer one.
@@ -75,6 +77,12 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return ""
+
+
+def stage(progress: OptimizeProgress) -> str:
+    """How far compression has come, for a bar's remark."""
+    share = f" {progress.done / progress.total:.0%}" if progress.done and progress.total else ""
+    return f"{progress.stage}{share}"
 
 
 def hit_record(query: str, rank: int, hit: Hit) -> dict[str, Any]:

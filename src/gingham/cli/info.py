@@ -26,8 +26,9 @@ def info(
 ) -> None:
     """Print the size and the settings of a collection.
 
-    With --json one object: path, documents, passages, tokens, dim, codec, segments, bytes,
-    bytes_per_token, model, fingerprint, generation, format_version.
+    With --json one object: path, documents, passages, tokens, dim, codec, bits, clustered,
+    centroids, parameters, segments, bytes, bytes_per_token, model, fingerprint, generation,
+    format_version.
     """
     from dataclasses import asdict
 
@@ -42,7 +43,12 @@ def info(
         return
     shown = {}
     for name, value in record.items():
-        if value is None:
+        if name == "parameters":
+            own = ", ".join(
+                f"{part} {console.number(size)}" for part, size in (value or {}).items()
+            )
+            text = own or "the defaults"
+        elif value is None:
             text = "none yet"
         elif name == "bytes":
             text = console.size(value)

@@ -17,6 +17,7 @@ import typer
 import gingham
 from gingham.cli import (
     add,
+    audit,
     console,
     delete,
     demo,
@@ -98,6 +99,7 @@ for _command, _examples in (
     (delete.delete, delete.EXAMPLES),
     (info.info, info.EXAMPLES),
     (optimize.optimize, optimize.EXAMPLES),
+    (audit.audit, audit.EXAMPLES),
     (evaluate.evaluate, evaluate.EXAMPLES),
 ):
     app.command(epilog=_epilog(_examples))(guarded(_command))

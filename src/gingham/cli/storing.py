@@ -14,7 +14,7 @@ from gingham.cli import console
 if TYPE_CHECKING:
     from gingham.collection import Collection
     from gingham.document import Document
-    from gingham.report import Progress
+    from gingham.report import OptimizeProgress, Progress
 
 
 def store(
@@ -49,8 +49,11 @@ def store(
             remark += f", {console.number(rate)} tokens/s"
         bar.update(done(), remark)
 
+    def coding(now: OptimizeProgress) -> None:
+        bar.update(done(), f"all stored; compressing: {console.stage(now)}")
+
     try:
-        collection.add(documents, progress=progress)
+        collection.add(documents, progress=progress, coding=coding)
     except KeyboardInterrupt:
         count = last.documents if last else 0
         raise KeyboardInterrupt(

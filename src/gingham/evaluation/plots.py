@@ -1,4 +1,4 @@
-"""Two pictures of an evaluation: quality against time, and query by query against a baseline.
+"""Pictures: quality against time, of systems or of settings; query by query against a baseline.
 
 The same values give the same bytes. Colours are those of Okabe & Ito (Color Universal Design,
 2008), which colour-blind readers can tell apart; nothing is said by colour alone. This
@@ -8,8 +8,9 @@ knows nothing of systems and measures but their names.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,23 @@ def quality_against_time(
         EmptyInputError: there are no points.
         MissingDependencyError: Matplotlib is not installed.
     """
+    _check_points(points)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.set_xscale("log")
+        for i, point in enumerate(points):
+            _draw_point(axes, point, i)
+        _frame_time(axes, points)
+        _write(axes.set_title, title, loc="left")
+        axes.set_xlabel("median time of a query, ms (log scale; further left is faster)")
+        _write(axes.set_ylabel, f"{measure} (higher is better)")
+        _place_labels(figure, axes, points, points)
+
+    _save(draw, path, (7.0, 4.4))
+
+
+def _check_points(points: Sequence[Point]) -> None:
     if not points:
         raise EmptyInputError("nothing to draw: quality against time needs at least one system")
     for point in points:
@@ -112,18 +130,67 @@ def quality_against_time(
         if not np.isfinite(point.quality):
             raise InputError(f"{point.label!r} has the quality {point.quality}: it must be finite")
 
+
+def curve(
+    points: Sequence[Point],
+    path: str | os.PathLike[str],
+    *,
+    front: Collection[int],
+    current: int,
+    measure: str,
+    title: str,
+) -> None:
+    """Draw settings of one system: quality against time, with a line through the best of them.
+
+    Args:
+        points: the settings; one with an empty label gets none, nor does one off the front.
+        path: what to write; the ending says whether PNG, SVG or PDF.
+        front: positions of those that no other beats in quality without taking longer.
+        current: position of the one in use, which gets another mark.
+        measure: name on the axis of quality.
+        title: above the plot.
+
+    Raises:
+        InputError: as `quality_against_time`.
+        EmptyInputError: there are no points.
+        MissingDependencyError: Matplotlib is not installed.
+    """
+    _check_points(points)
+    best = sorted((points[i] for i in front), key=lambda point: point.milliseconds)
+
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.set_xscale("log")
+        times, qualities = [p.milliseconds for p in best], [p.quality for p in best]
+        axes.plot(times, qualities, color=_COLOURS[0], linewidth=1.0, label="best for its time")
         for i, point in enumerate(points):
-            _draw_point(axes, point, i)
+            _draw_setting(axes, point, i in front, i == current)
         _frame_time(axes, points)
         _write(axes.set_title, title, loc="left")
         axes.set_xlabel("median time of a query, ms (log scale; further left is faster)")
         _write(axes.set_ylabel, f"{measure} (higher is better)")
-        _place_labels(figure, axes, points)
+        axes.legend(loc="lower right", frameon=False, fontsize=9)
+        shown = [p for i, p in enumerate(points) if p.label and (i in front or i == current)]
+        _place_labels(figure, axes, shown, points)
 
     _save(draw, path, (7.0, 4.4))
+
+
+def _draw_setting(axes: Axes, point: Point, is_best: bool, is_current: bool) -> None:
+    colour = _COLOURS[1] if is_current else _COLOURS[0]
+    if np.isfinite(point.interval).all():
+        ends = [point.milliseconds] * 2
+        axes.plot(ends, point.interval, color=colour, linewidth=0.9, marker="_", alpha=0.6)
+    axes.plot(
+        [point.milliseconds],
+        [point.quality],
+        color=colour,
+        marker="s" if is_current else "o",
+        markersize=8 if is_current else 5.5,
+        markerfacecolor=colour if is_best or is_current else "white",
+        linestyle="none",
+        label="in use" if is_current else None,
+    )
 
 
 def differences(
@@ -235,13 +302,15 @@ def _frame_time(axes: Axes, points: Sequence[Point]) -> None:
     axes.grid(which="major")
 
 
-def _place_labels(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
+def _place_labels(
+    figure: Figure, axes: Axes, points: Sequence[Point], drawn: Sequence[Point]
+) -> None:
     """Put each label where it covers no point, no interval and no other label, if there is room."""
     # The sizes of texts are known once everything else has its place.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     inside = axes.get_window_extent()
-    taken = [box for point in points for box in _covered(axes, point)]
+    taken = [box for point in drawn for box in _covered(axes, point)]
     for i, point in enumerate(points):
         choices = [_label(axes, point, place) for place in _PLACES]
         boxes = [choice.get_window_extent() for choice in choices]
@@ -313,6 +382,20 @@ def check_format(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
+def check_installed() -> None:
+    """Say early what drawing would say late.
+
+    Raises:
+        MissingDependencyError: Matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise _missing()
+
+
+def _missing() -> MissingDependencyError:
+    return MissingDependencyError("plots need Matplotlib: pip install 'gingham[eval]'")
+
+
 def _write(method: Any, *args: Any, **options: Any) -> None:
     """Set a text that somebody else chose: "$" is a dollar in it."""
     method(*args, parse_math=False, **options)
@@ -325,9 +408,7 @@ def _save(draw: Any, path: str | os.PathLike[str], size: tuple[float, float]) ->
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError(
-            "plots need Matplotlib: pip install 'gingham[eval]'"
-        ) from error
+        raise _missing() from error
     # From Matplotlib's defaults: the reader's own settings would give other bytes.
     with style.context(["default", _STYLE]), replacing(path) as draft:
         figure = Figure(figsize=size, dpi=150, layout="constrained")

@@ -14,24 +14,29 @@ from typing import Any, cast
 
 import numpy as np
 
-from gingham.codec.scalar import SCALAR_CODECS, ScalarCodec
+from gingham.codec.scalar import SCALAR_CODECS
 from gingham.document import Document, Int64
 from gingham.errors import CorruptionError
+from gingham.index.codebook_files import CodebookRecord, record_of
 from gingham.index.database import Database
 from gingham.index.layout import CATALOG
-from gingham.index.segment_writer import SegmentRecord
+from gingham.index.segment_writer import DEFAULT_BITS, SegmentCodec, SegmentRecord
+from gingham.kernels.codebook import BITS
 
 Scalar = str | int | float | bool | None
 
 _SETTINGS: dict[str, type] = {
     "dim": int,
     "codec": str,
+    "bits": int,
+    "parameters": dict,
     "model": dict,
     "generation": int,
     "next_document": int,
     "next_segment": int,
 }
 _MODEL = ("name", "precision", "fingerprint")
+_LARGEST_NUMBER = 1 << 62  # of a document or segment; never reached by counting
 _COMPARISONS = {
     "$eq": "SELECT number FROM metadata WHERE key = ? AND kind = ? AND value = ?",
     "$gt": "SELECT number FROM metadata WHERE key = ? AND kind = ? AND value > ?",
@@ -97,6 +102,9 @@ class Catalog:
         for key, kind in _SETTINGS.items():
             if not isinstance(settings.get(key, kind()), kind):
                 raise CorruptionError(f"{self.path}: the setting {key!r} is no {kind.__name__}")
+        bits = settings.get("bits", DEFAULT_BITS)
+        if isinstance(bits, bool) or bits not in BITS:
+            raise CorruptionError(f"{self.path}: the setting 'bits' is {bits!r}, not one of {BITS}")
         model = settings.get("model")
         if model is not None and not all(isinstance(model.get(key), str) for key in _MODEL):
             raise CorruptionError(f"{self.path}: the setting 'model' lacks one of {_MODEL}")
@@ -115,10 +123,13 @@ class Catalog:
                       (SELECT ifnull(max(segment), -1) FROM segments)"""
         )
         document, segment = numbers or (-1, -1)
-        return (
+        following = (
             max(settings.get("next_document", 0), document + 1),
             max(settings.get("next_segment", 0), segment + 1),
         )
+        if max(following) > _LARGEST_NUMBER:
+            raise CorruptionError(f"{self.path}: the next numbers are impossible: {following}")
+        return following
 
     def set_setting(self, key: str, value: Any) -> None:
         """Set or replace one setting."""
@@ -133,17 +144,22 @@ class Catalog:
     def segments(self) -> list[SegmentRecord]:
         """The segments of the collection, oldest first."""
         rows = self._rows(
-            "SELECT segment, kind, codec, dim, passages, tokens, bytes FROM segments ORDER BY 1"
+            """SELECT segment, kind, codec, dim, passages, tokens, bytes, codebook
+               FROM segments ORDER BY 1"""
         )
         records = []
-        for segment, kind, codec, dim, passages, tokens, size in rows:
+        for segment, kind, codec, dim, passages, tokens, size, codebook in rows:
             numbers = (segment, dim, passages, tokens, size)
-            if kind != "flat" or codec not in SCALAR_CODECS:
+            flat = kind == "flat" and codec in SCALAR_CODECS and codebook is None
+            clustered = kind == "clustered" and codec == "residual" and isinstance(codebook, int)
+            if not flat and not clustered:
                 raise CorruptionError(f"{self.path}: segment {segment} is {kind!r} {codec!r}")
             if not all(isinstance(number, int) and number >= 0 for number in numbers):
                 raise CorruptionError(f"{self.path}: segment {segment!r} has impossible sizes")
             records.append(
-                SegmentRecord(segment, cast(ScalarCodec, codec), dim, passages, tokens, size)
+                SegmentRecord(
+                    segment, cast(SegmentCodec, codec), dim, passages, tokens, size, codebook
+                )
             )
         return records
 
@@ -154,9 +170,49 @@ class Catalog:
         )
         if new is not None:
             self._row(
-                "INSERT INTO segments VALUES (?, 'flat', ?, ?, ?, ?, ?)",
-                (new.segment, new.codec, new.dim, new.passages, new.tokens, new.bytes),
+                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    new.segment,
+                    "flat" if new.codebook is None else "clustered",
+                    new.codec,
+                    new.dim,
+                    new.passages,
+                    new.tokens,
+                    new.bytes,
+                    new.codebook,
+                ),
             )
+
+    def codebooks(self) -> list[CodebookRecord]:
+        """The codebooks of the collection, oldest first."""
+        rows = self._rows(
+            """SELECT codebook, bits, dim, scale, supers, centroids, tokens, bytes
+               FROM codebooks ORDER BY 1"""
+        )
+        return [record_of(row, self.path) for row in rows]
+
+    def add_codebook(self, new: CodebookRecord) -> None:
+        """Put a codebook on the list."""
+        self._row(
+            "INSERT INTO codebooks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                new.codebook,
+                new.bits,
+                new.dim,
+                new.scale,
+                new.supers,
+                new.centroids,
+                new.tokens,
+                new.bytes,
+            ),
+        )
+
+    def drop_unused_codebooks(self) -> None:
+        """Take those off the list that no segment refers to."""
+        self._row(
+            """DELETE FROM codebooks WHERE codebook NOT IN
+               (SELECT codebook FROM segments WHERE codebook IS NOT NULL)"""
+        )
 
     # Documents ----------------------------------------------------------------------------------
 

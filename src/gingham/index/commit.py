@@ -16,11 +16,14 @@ from typing import Any
 
 from gingham.errors import CollectionError, CorruptionError, LockedError
 from gingham.index.catalog import Catalog, DocumentRow
+from gingham.index.codebook_files import CodebookRecord
 from gingham.index.database import Database
 from gingham.index.layout import (
     CATALOG,
+    CODEBOOKS,
     LOCK,
     SEGMENTS,
+    codebook_folder,
     remove_folders,
     segment_folder,
     sync_folder,
@@ -75,7 +78,7 @@ def create_collection(collection: Path) -> None:
         raise CollectionError(
             f"{collection}: cannot create a collection here: {error.strerror}"
         ) from error
-    names = {entry.name for entry in collection.iterdir()} - {LOCK, SEGMENTS}
+    names = {entry.name for entry in collection.iterdir()} - {LOCK, SEGMENTS, CODEBOOKS}
     strangers = {name for name in names if not name.startswith(CATALOG)}
     if strangers:
         raise CollectionError(
@@ -120,11 +123,12 @@ def fold_log(collection: Path) -> None:
 
 
 def collect_garbage(collection: Path, catalog: Catalog) -> None:
-    """Remove segment folders that the catalog does not list. Only the writer may call this."""
+    """Remove folders that the catalog does not list. Only the writer may call this."""
     listed = {segment_folder(collection, record.segment) for record in catalog.segments()}
-    folder = collection / SEGMENTS
-    folder.mkdir(exist_ok=True)
-    remove_folders(entry for entry in folder.iterdir() if entry not in listed)
+    listed |= {codebook_folder(collection, record.codebook) for record in catalog.codebooks()}
+    for folder in (collection / SEGMENTS, collection / CODEBOOKS):
+        folder.mkdir(exist_ok=True)
+        remove_folders(entry for entry in folder.iterdir() if entry not in listed)
 
 
 def publish(
@@ -132,6 +136,7 @@ def publish(
     catalog: Catalog,
     *,
     segment: SegmentRecord | None = None,
+    codebook: CodebookRecord | None = None,
     merged: Sequence[int] = (),
     documents: Sequence[DocumentRow] = (),
     deleted: Iterable[str] = (),
@@ -144,6 +149,7 @@ def publish(
         collection: the folder.
         catalog: a writable connection.
         segment: a finished segment to list.
+        codebook: a new codebook, whose first segment it is.
         merged: numbers of segments that it replaces.
         documents: rows to insert; a document of the same id is deleted first.
         deleted: ids to delete.
@@ -154,14 +160,20 @@ def publish(
         catalog.delete_documents(deleted)
         catalog.delete_documents([row.id for row in documents])
         catalog.insert_documents(documents)
+        dropped = {record.codebook for record in catalog.codebooks()}
+        if codebook is not None:
+            catalog.add_codebook(codebook)
         if segment is not None or merged:
             catalog.replace_segments(merged, segment)
+            catalog.drop_unused_codebooks()
+        dropped -= {record.codebook for record in catalog.codebooks()}
         catalog.bury(buried)
         counters = dict(settings or {})
         counters["generation"] = catalog.settings().get("generation", 0) + 1
         for key, value in counters.items():
             catalog.set_setting(key, value)
     remove_folders(segment_folder(collection, number) for number in merged)
+    remove_folders(codebook_folder(collection, number) for number in dropped)
 
 
 def bytes_on_disk(collection: Path) -> int:

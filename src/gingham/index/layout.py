@@ -22,12 +22,13 @@ import numpy.typing as npt
 
 from gingham.errors import CorruptionError, VersionError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 APPLICATION_ID = 0x47494E47  # "GING" in the header of catalog.sqlite
 
 CATALOG = "catalog.sqlite"
 LOCK = "write.lock"
 SEGMENTS = "segments"
+CODEBOOKS = "codebooks"
 TEMPORARY = ".writing-"
 
 MAGIC = b"GINGHAM\n"
@@ -35,10 +36,11 @@ HEADER_BYTES = 64
 # magic, version, component, rows, columns, payload checksum, zeros, checksum of what precedes
 _HEADER = struct.Struct("<8sIIQQI24xI")
 assert _HEADER.size == HEADER_BYTES
+_MOST_ROWS = 1 << 48  # rows without columns take no bytes: their number must be one all the same
 
 
 class Component(Enum):
-    """The files of a flat segment: name, number in the header, element type."""
+    """The files of segments and codebooks: name, number in the header, element type."""
 
     #: One row a token: its codes.
     VECTORS_INT8 = ("vectors.i8", 1, np.dtype("<i1"))
@@ -51,6 +53,32 @@ class Component(Enum):
     #: One row a passage: document number, first character, character after the last.
     PASSAGES = ("passages.i64", 5, np.dtype("<i8"))
 
+    # Clustered segments; OFFSETS too.
+    #: One row a token: centroid and level.
+    CODES = ("codes.u8", 6, np.dtype("u1"))
+    #: One row a token: its residual, packed.
+    RESIDUALS = ("residuals.u8", 7, np.dtype("u1"))
+    #: The postings of centroid c are lists[c] to lists[c + 1].
+    LISTS = ("lists.i64", 8, np.dtype("<i8"))
+    #: Runs of passages, see `gingham.codec.postings`.
+    POSTINGS = ("postings.u16", 9, np.dtype("<u2"))
+    #: One document number a passage.
+    NUMBERS = ("numbers.i64", 10, np.dtype("<i8"))
+    #: One row a passage: first character, character after the last.
+    SPANS = ("spans.u32", 11, np.dtype("<u4"))
+
+    # Codebooks.
+    #: One row a super-centroid.
+    SUPERS = ("supers.i8", 12, np.dtype("<i1"))
+    #: Super-centroid s owns the centroids children[s] to children[s + 1].
+    CHILDREN = ("children.i64", 13, np.dtype("<i8"))
+    #: One row a centroid.
+    CENTROIDS = ("centroids.i8", 14, np.dtype("<i1"))
+    #: One row a level: what each nibble adds.
+    POINTS = ("points.i8", 15, np.dtype("<i1"))
+    #: Squared residual lengths that part the levels.
+    LEVELS = ("levels.i64", 16, np.dtype("<i8"))
+
     def __init__(self, filename: str, number: int, dtype: np.dtype[Any]) -> None:
         """Unpack the tuple."""
         self.filename = filename
@@ -58,9 +86,29 @@ class Component(Enum):
         self.dtype = dtype
 
 
+_TABLES = frozenset(
+    {
+        Component.VECTORS_INT8,
+        Component.VECTORS_FP16,
+        Component.PASSAGES,
+        Component.CODES,
+        Component.RESIDUALS,
+        Component.SPANS,
+        Component.SUPERS,
+        Component.CENTROIDS,
+        Component.POINTS,
+    }
+)
+
+
 def segment_folder(collection: Path, segment: int) -> Path:
     """Where segment number `segment` of a collection lives."""
     return collection / SEGMENTS / f"{segment:08d}"
+
+
+def codebook_folder(collection: Path, codebook: int) -> Path:
+    """Where codebook number `codebook` of a collection lives."""
+    return collection / CODEBOOKS / f"{codebook:08d}"
 
 
 class ArrayWriter:
@@ -78,12 +126,12 @@ class ArrayWriter:
     def append(self, rows: npt.NDArray[Any]) -> None:
         """Add rows: (n, columns), or (n) where there is one column."""
         block = np.ascontiguousarray(rows, dtype=self._component.dtype)
-        if len(block) == 0:
+        self._rows += len(block)
+        if block.size == 0:
             return
         payload = block.data.cast("B")
         self._checksum = zlib.crc32(payload, self._checksum)
         self._file.write(payload)
-        self._rows += len(block)
 
     def finish(self) -> int:
         """Write the header, make the file durable, close it; returns its size in bytes."""
@@ -169,7 +217,7 @@ def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
             f"expected {component.number} of {columns}: a file of another segment or collection?"
         )
     expected = HEADER_BYTES + rows * columns * component.dtype.itemsize
-    if size != expected:
+    if size != expected or rows > _MOST_ROWS:
         raise CorruptionError(f"{path}: {size} bytes, its header promises {expected}: truncated?")
     count = rows * columns
     array = (
@@ -177,7 +225,7 @@ def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
         if count
         else np.empty(0, dtype=component.dtype)
     )
-    if component in (Component.VECTORS_INT8, Component.VECTORS_FP16, Component.PASSAGES):
+    if component in _TABLES:
         array = array.reshape(rows, columns)
     return MappedArray(path, array, checksum)
 

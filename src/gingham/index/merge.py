@@ -9,26 +9,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
+from gingham.codec.scalar import ScalarCodec
 from gingham.document import Int64
-from gingham.index.segment_reader import Segment
+from gingham.index.clustered_segment import ClusteredSegment, ClusteredWriter
+from gingham.index.segment_reader import FlatSegment
 from gingham.index.segment_writer import SegmentRecord, SegmentWriter
+from gingham.index.segments import Segment
 
 _FACTOR = 8
 _SMALLEST_TIER = 4096  # tokens; everything below is one tier
-_LARGEST = 1 << 24  # tokens (2 GB of int8 at 128 dimensions): left alone by automatic merges
+LARGEST = 1 << 24  # tokens (2 GB of int8 at 128 dimensions): left alone by automatic merges
 _BLOCK = 1 << 12  # passages copied at a time; besides, a merge takes about 40 bytes a passage
 
 
 def plan(records: Sequence[SegmentRecord]) -> list[SegmentRecord]:
-    """The segments to join now: the lowest tier that is full, with all below it; often none."""
+    """The segments to join now, all of one kind and codebook: the lowest tier that is full, with
+    all below it; often none.
+    """
+    for codebook in sorted({-1 if r.codebook is None else r.codebook for r in records}):
+        alike = [r for r in records if (-1 if r.codebook is None else r.codebook) == codebook]
+        chosen = _full_tier(alike)
+        if chosen:
+            return chosen
+    return []
+
+
+def _full_tier(records: Sequence[SegmentRecord]) -> list[SegmentRecord]:
     tiers: dict[int, list[SegmentRecord]] = {}
     for record in records:
-        if record.tokens < _LARGEST:
+        if record.tokens < LARGEST:
             tiers.setdefault(_tier(record.tokens), []).append(record)
     for tier in sorted(tiers):
         if len(tiers[tier]) >= _FACTOR:
@@ -43,43 +59,90 @@ def _tier(tokens: int) -> int:
     return max(0, math.ceil(math.log(max(tokens, 1) / _SMALLEST_TIER, _FACTOR)))
 
 
-def merge(
-    collection: Path, number: int, segments: Sequence[Segment], tombstones: Int64
-) -> tuple[SegmentRecord | None, Int64]:
-    """Write the living passages of several segments as one.
+@dataclass(frozen=True, slots=True, eq=False)
+class Living:
+    """The living passages of several segments, in the order in which one segment will hold them.
+
+    Attributes:
+        runs: position of the segment, consecutive passages of it, at most `_BLOCK` at a time.
+        passages: how many they are.
+        buried: numbers of deleted documents whose passages these segments hold, ascending.
+    """
+
+    runs: list[tuple[int, slice]]
+    passages: int
+    buried: Int64
+
+
+def living(segments: Sequence[Segment], tombstones: Int64) -> Living:
+    """What of the segments is not deleted.
+
+    Document numbers must ascend in a segment; segments may interleave (each is sorted in itself).
 
     Args:
-        collection: the folder.
-        number: the new segment's number.
-        segments: all of one codec and dimension.
+        segments: to be joined.
         tombstones: ascending numbers of deleted documents.
-
-    Returns:
-        The new segment, None where nothing lives, and the numbers whose passages are gone for good.
     """
-    # Document numbers must ascend in a segment; segments may interleave (each is sorted in itself).
     numbers = np.concatenate([segment.numbers for segment in segments])
     owners = np.repeat(np.arange(len(segments)), [len(s.numbers) for s in segments])
     rows = np.concatenate([np.arange(len(s.numbers)) for s in segments])
     dead = np.isin(numbers, tombstones)
     order = np.flatnonzero(~dead)
     order = order[np.argsort(numbers[order], kind="stable")]
-    buried = np.unique(numbers[dead])
-    if len(order) == 0:
-        return None, buried
+    return Living(_runs(owners[order], rows[order]), len(order), np.unique(numbers[dead]))
 
-    record = segments[0].record
-    with SegmentWriter(collection, number, record.codec, record.dim) as writer:
-        for owner, run in _runs(owners[order], rows[order]):
-            segment = segments[owner]
-            start, stop = int(segment.offsets[run.start]), int(segment.offsets[run.stop])
+
+def merge(
+    collection: Path, number: int, segments: Sequence[Segment], tombstones: Int64
+) -> tuple[SegmentRecord | None, Int64]:
+    """Write the living passages of several segments as one; their codes are copied as they are.
+
+    Args:
+        collection: the folder.
+        number: the new segment's number.
+        segments: all of one kind, codec and codebook.
+        tombstones: ascending numbers of deleted documents.
+
+    Returns:
+        The new segment, None where nothing lives, and the numbers whose passages are gone for good.
+
+    Raises:
+        CorruptionError: a segment is damaged, which a copy with new checksums would hide.
+    """
+    for segment in segments:
+        if isinstance(segment, ClusteredSegment):
+            segment.verify_structure()  # of a flat one that is done when it is opened
+    alive = living(segments, tombstones)
+    if alive.passages == 0:
+        return None, alive.buried
+    first = segments[0]
+    if isinstance(first, ClusteredSegment):
+        with ClusteredWriter(collection, number, first.codebook) as clustered:
+            for owner, run in alive.runs:
+                coded = segments[owner]
+                assert isinstance(coded, ClusteredSegment)
+                tokens = slice(int(coded.offsets[run.start]), int(coded.offsets[run.stop]))
+                clustered.append(
+                    coded.passages.codes[tokens],
+                    coded.passages.residuals[tokens],
+                    np.diff(coded.offsets[run.start : run.stop + 1]),
+                    coded.numbers[run],
+                    coded.spans[run].astype(np.int64),
+                )
+            return clustered.finish(), alive.buried
+    codec = cast(ScalarCodec, first.record.codec)
+    with SegmentWriter(collection, number, codec, first.record.dim) as writer:
+        for owner, run in alive.runs:
+            flat = segments[owner]
+            assert isinstance(flat, FlatSegment)
+            start, stop = int(flat.offsets[run.start]), int(flat.offsets[run.stop])
             writer.append(
-                segment.codes[start:stop],
-                None if segment.scales is None else segment.scales[start:stop],
-                np.diff(segment.offsets[run.start : run.stop + 1]),
-                np.column_stack([segment.numbers[run], segment.spans[run]]),
+                flat.codes[start:stop],
+                None if flat.scales is None else flat.scales[start:stop],
+                np.diff(flat.offsets[run.start : run.stop + 1]),
+                np.column_stack([flat.numbers[run], flat.spans[run]]),
             )
-        return writer.finish(), buried
+        return writer.finish(), alive.buried
 
 
 def _runs(owners: Int64, rows: Int64) -> list[tuple[int, slice]]:

@@ -48,7 +48,25 @@ def m001_first_schema(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first_schema,)
+def m002_codebooks(connection: sqlite3.Connection) -> None:
+    """What clustered segments are coded with; flat segments have none."""
+    for statement in (
+        """CREATE TABLE codebooks (
+            codebook INTEGER PRIMARY KEY,
+            bits INTEGER NOT NULL,
+            dim INTEGER NOT NULL,
+            scale REAL NOT NULL,
+            supers INTEGER NOT NULL,
+            centroids INTEGER NOT NULL,
+            tokens INTEGER NOT NULL,
+            bytes INTEGER NOT NULL
+        )""",
+        "ALTER TABLE segments ADD COLUMN codebook INTEGER",
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first_schema, m002_codebooks)
 
 
 def missing_steps(connection: sqlite3.Connection) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gingham import kernels
 from gingham.document import Float32, Int64
 from gingham.errors import CorruptionError
 from gingham.index.layout import Component, MappedArray, map_array, segment_folder
@@ -16,7 +17,7 @@ from gingham.index.segment_writer import VECTORS, SegmentRecord
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Segment:
+class FlatSegment:
     """A flat segment, mapped from disk. All arrays are read-only views.
 
     Attributes:
@@ -35,6 +36,26 @@ class Segment:
     numbers: Int64
     spans: Int64
     files: tuple[MappedArray, ...]
+
+    def score(
+        self, query: Float32, selection: Int64 | None = None, threads: int | None = None
+    ) -> Float32:
+        """MaxSim of the selected passages, of all where None: (n) float32."""
+        return kernels.score(
+            query,
+            self.codes,
+            self.offsets,
+            scales=self.scales,
+            selection=selection,
+            threads=threads,
+        )
+
+    def vectors(self, row: int) -> tuple[npt.NDArray[Any], Float32 | None]:
+        """A passage's (n_tokens, dim) values and, for int8, what each row is multiplied by."""
+        tokens = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
+        if tokens.start == tokens.stop:
+            raise CorruptionError(f"{self.files[0].path.parent}: passage {row} has no vectors")
+        return self.codes[tokens], None if self.scales is None else self.scales[tokens]
 
     def passages_of(self, number: int) -> slice:
         """The run of passages of a document; empty where the segment has none of it."""
@@ -57,7 +78,7 @@ class Segment:
             file.verify()
 
 
-def open_segment(collection: Path, record: SegmentRecord) -> Segment:
+def open_flat(collection: Path, record: SegmentRecord) -> FlatSegment:
     """Map a segment and check all that the kernels rely on.
 
     The offsets and passages are read and verified whole, since a wrong offset would be a read
@@ -88,14 +109,14 @@ def open_segment(collection: Path, record: SegmentRecord) -> Segment:
             f"{folder}: the catalog promises {record.passages} passages and {record.tokens} "
             f"tokens, the files hold {len(passages.rows)} and {len(vectors.rows)}"
         )
-    steps = np.diff(offsets.rows)
-    if offsets.rows[0] != 0 or offsets.rows[-1] != record.tokens or (steps < 0).any():
+    descends = (offsets.rows[1:] < offsets.rows[:-1]).any()  # a difference could overflow
+    if offsets.rows[0] != 0 or offsets.rows[-1] != record.tokens or descends:
         raise CorruptionError(f"{offsets.path}: offsets do not ascend from 0 to {record.tokens}")
     numbers = np.ascontiguousarray(passages.rows[:, 0])
-    if (np.diff(numbers) < 0).any():
+    if (numbers[1:] < numbers[:-1]).any():
         raise CorruptionError(f"{passages.path}: document numbers do not ascend")
     files = tuple(file for file in (vectors, scales, offsets, passages) if file is not None)
-    return Segment(
+    return FlatSegment(
         record,
         vectors.rows,
         None if scales is None else scales.rows,

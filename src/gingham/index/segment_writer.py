@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,11 @@ from gingham.index.layout import (
     segment_folder,
     sync_folder,
 )
+from gingham.kernels.codebook import Bits
+
+SegmentCodec = ScalarCodec | Literal["residual"]
+
+DEFAULT_BITS: Bits = 4
 
 VECTORS: dict[str, Component] = {
     "int8": Component.VECTORS_INT8,
@@ -34,14 +39,25 @@ VECTORS: dict[str, Component] = {
 
 @dataclass(frozen=True, slots=True)
 class SegmentRecord:
-    """What the catalog keeps about a segment."""
+    """What the catalog keeps about a segment.
+
+    Attributes:
+        segment: its number.
+        codec: "int8" or "fp16" for a flat segment, "residual" for a clustered one.
+        dim: dimensions of the vectors.
+        passages: stored passages.
+        tokens: stored token vectors.
+        bytes: of all its files.
+        codebook: number of the codebook of a clustered segment, None for a flat one.
+    """
 
     segment: int
-    codec: ScalarCodec
+    codec: SegmentCodec
     dim: int
     passages: int
     tokens: int
     bytes: int
+    codebook: int | None = None
 
 
 class SegmentWriter:

@@ -17,9 +17,11 @@ import numpy as np
 from gingham.document import Document, Int64
 from gingham.errors import CorruptionError
 from gingham.index.catalog import Catalog, Scalar
+from gingham.index.clustered_segment import ClusteredSegment
 from gingham.index.commit import bytes_on_disk
 from gingham.index.layout import FORMAT_VERSION
-from gingham.index.segment_reader import Segment, open_segment
+from gingham.index.segment_writer import DEFAULT_BITS, SegmentRecord
+from gingham.index.segments import Segment, open_all
 from gingham.report import CollectionInfo
 
 _ATTEMPTS = 5
@@ -43,15 +45,14 @@ class Snapshot:
         self.collection = collection
         self._lock = threading.Lock()
         self._alive: dict[int, Int64 | None] = {}
-        mapped = {} if previous is None else {s.record: s for s in previous.segments}
+        mapped: dict[SegmentRecord, Segment] = {}
+        if previous is not None:
+            mapped = {segment.record: segment for segment in previous.segments}
         for attempt in range(_ATTEMPTS):
             catalog = Catalog(collection, writable=False)
             try:
                 catalog.database.hold_snapshot()
-                segments = tuple(
-                    mapped.get(record) or open_segment(collection, record)
-                    for record in catalog.segments()
-                )
+                segments = open_all(collection, catalog.segments(), catalog.codebooks(), mapped)
                 self.settings: dict[str, Any] = catalog.settings()
                 self.tombstones: Int64 = catalog.tombstones()
                 self.n_documents: int = catalog.count()
@@ -135,6 +136,15 @@ class Snapshot:
             tokens=tokens,
             dim=self.settings.get("dim"),
             codec=self.settings.get("codec"),
+            bits=self.settings.get("bits", DEFAULT_BITS),
+            clustered=sum(s.record.tokens for s in self.segments if s.record.codebook is not None),
+            centroids=sum(
+                book.centroids
+                for book in {
+                    s.codebook.record for s in self.segments if isinstance(s, ClusteredSegment)
+                }
+            ),
+            parameters=self.settings.get("parameters"),
             segments=len(self.segments),
             bytes=size,
             bytes_per_token=size / tokens if tokens else 0.0,
@@ -157,7 +167,8 @@ class Snapshot:
 def _alive(numbers: Int64, tombstones: Int64) -> Int64 | None:
     if len(tombstones) == 0 or len(numbers) == 0:
         return None
-    low, high = np.searchsorted(tombstones, (numbers[0], numbers[-1] + 1))
+    low = np.searchsorted(tombstones, numbers[0], side="left")
+    high = np.searchsorted(tombstones, numbers[-1], side="right")
     if low == high:
         return None
     dead = np.isin(numbers, tombstones[low:high])

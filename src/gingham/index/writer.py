@@ -17,14 +17,19 @@ import numpy as np
 
 from gingham.codec import scalar
 from gingham.codec.scalar import ScalarCodec
-from gingham.document import TokenVectors
+from gingham.document import Int64, TokenVectors
 from gingham.errors import CollectionError, DimensionError, GinghamError, InputError
 from gingham.index import merge as merging
+from gingham.index import promotion
 from gingham.index.catalog import Catalog, DocumentRow
+from gingham.index.codebook_files import CodebookRecord, open_codebook, write_codebook
 from gingham.index.commit import collect_garbage, publish, writer_lock
 from gingham.index.database import Database
-from gingham.index.segment_reader import open_segment
-from gingham.index.segment_writer import SegmentRecord, SegmentWriter
+from gingham.index.segment_reader import FlatSegment
+from gingham.index.segment_writer import DEFAULT_BITS, SegmentRecord, SegmentWriter
+from gingham.index.segments import open_all
+from gingham.kernels.codebook import Bits, bits_of
+from gingham.report import OptimizeProgress
 
 _LONG_LOG = 8 << 20  # bytes
 LARGEST = 65504.0  # magnitude of a component, that of half precision; token vectors are far below
@@ -164,24 +169,144 @@ class IndexWriter:
             },
         )
         self._merge(merging.plan(self._catalog.segments()))
+        self._promote_if_due(at_end=False)
         return record
+
+    def settle(self, threads: int | None = None, report: promotion.Report | None = None) -> None:
+        """At the end of an `add`: code what has been added, where that is due."""
+        self._promote_if_due(at_end=True, threads=threads, report=report)
 
     def delete(self, ids: Iterable[str]) -> None:
         """Delete documents by id; ids that do not exist are passed over."""
         publish(self._collection, self._catalog, deleted=ids)
 
-    def optimize(self) -> None:
-        """Join all segments into one and drop what was deleted."""
-        records = self._catalog.segments()
-        if len(records) > 1 or len(self._catalog.tombstones()):
-            self._merge(records)
+    def save_settings(self, settings: Mapping[str, Any]) -> None:
+        """Set values, in one commit."""
+        publish(self._collection, self._catalog, settings=settings)
 
-    def _merge(self, records: Sequence[SegmentRecord]) -> None:
-        """Join segments of one codec (a collection has only one) and publish the result."""
+    def optimize(
+        self,
+        bits: Bits | None = None,
+        threads: int | None = None,
+        report: promotion.Report | None = None,
+    ) -> None:
+        """Code what is flat, where `bits` is given or the collection is clustered or large; join
+        segments of one kind and drop what was deleted.
+
+        Raises:
+            InputError: `bits` is given and a vector is not of unit length.
+        """
+        records = self._catalog.segments()
+        flat = [record for record in records if record.codebook is None]
+        clustered = len(flat) < len(records)
+        if flat and (bits is not None or clustered or promotion.due(records, at_end=True)):
+            coded = self._promote(flat, bits, threads, report)
+            if not coded and bits is not None:
+                raise InputError(
+                    f"{self._collection}: holds vectors that are not of unit length, which cannot "
+                    "be compressed to residuals: it stays flat"
+                )
+        tombstones = self._catalog.tombstones()
+        codebooks = {record.codebook for record in self._catalog.segments()}
+        for codebook in sorted(codebooks, key=lambda number: -1 if number is None else number):
+            alike = [r for r in self._catalog.segments() if r.codebook == codebook]
+            largest = promotion.AT_ONCE if codebook is not None else None
+            for group in _groups(alike, largest):
+                if len(group) > 1 or self._has_any(group, tombstones):
+                    self._merge(group, report)
+
+    def _has_any(self, records: Sequence[SegmentRecord], tombstones: Int64) -> bool:
+        if len(tombstones) == 0:
+            return False
+        segments = open_all(self._collection, records, self._catalog.codebooks())
+        return any(np.isin(segment.numbers, tombstones).any() for segment in segments)
+
+    def _promote_if_due(
+        self, *, at_end: bool, threads: int | None = None, report: promotion.Report | None = None
+    ) -> None:
+        records = self._catalog.segments()
+        if promotion.due(records, at_end=at_end) and not self.settings.get("stays_flat"):
+            flat = [record for record in records if record.codebook is None]
+            self._promote(flat, None, threads, report)
+            self._merge(merging.plan(self._catalog.segments()))
+
+    def _promote(
+        self,
+        records: Sequence[SegmentRecord],
+        bits: Bits | None,
+        threads: int | None,
+        report: promotion.Report | None,
+    ) -> bool:
+        """Code flat segments, as many at once as fit; False where a vector forbids it."""
+        settings = self.settings
+        wanted = bits_of(settings.get("bits", DEFAULT_BITS) if bits is None else bits)
+        try:
+            for group in _groups(records, promotion.AT_ONCE):
+                self._promote_group(group, wanted, threads, report)
+        except promotion.NotUnitLengthError:
+            collect_garbage(self._collection, self._catalog)  # the codebook that was made for it
+            publish(self._collection, self._catalog, settings={"stays_flat": True})
+            return False
+        return True
+
+    def _promote_group(
+        self,
+        records: Sequence[SegmentRecord],
+        bits: Bits,
+        threads: int | None,
+        report: promotion.Report | None,
+    ) -> None:
+        _, number = self._catalog.next_numbers()
+        books = [book for book in self._catalog.codebooks() if book.bits == bits]
+        everything = self._catalog.segments()
+        tokens = sum(record.tokens for record in everything)
+        with _reporting_disk(self._collection):
+            segments = open_all(self._collection, everything, self._catalog.codebooks())
+            chosen = {record.segment for record in records}
+            flat = [
+                segment
+                for segment in segments
+                if isinstance(segment, FlatSegment) and segment.record.segment in chosen
+            ]
+            new: CodebookRecord | None = None
+            if promotion.outgrown([book.tokens for book in books], tokens):
+                # Numbers of codebooks are those of their first segments, so never given twice.
+                trained = promotion.train(segments, bits, threads, report)
+                new = write_codebook(self._collection, number, trained, tokens)
+                books.append(new)
+            codebook = open_codebook(self._collection, books[-1])
+            record, buried = promotion.promote(
+                self._collection,
+                number,
+                flat,
+                self._catalog.tombstones(),
+                codebook,
+                threads,
+                report,
+            )
+        publish(
+            self._collection,
+            self._catalog,
+            segment=record,
+            codebook=new if record is not None else None,
+            merged=[record.segment for record in records],
+            buried=buried.tolist(),
+            settings={"next_segment": number + 1, "bits": bits, "stays_flat": False},
+        )
+        if record is None and new is not None:  # a codebook that nothing is coded with
+            collect_garbage(self._collection, self._catalog)
+
+    def _merge(
+        self, records: Sequence[SegmentRecord], report: promotion.Report | None = None
+    ) -> None:
+        """Join segments of one kind and codebook, and publish the result."""
         if not records:
             return
         _, number = self._catalog.next_numbers()
-        segments = [open_segment(self._collection, record) for record in records]
+        segments = open_all(self._collection, records, self._catalog.codebooks())
+        if report is not None:
+            tokens = sum(record.tokens for record in records)
+            report(OptimizeProgress("merging", 0, tokens))
         with _reporting_disk(self._collection):
             merged, buried = merging.merge(
                 self._collection, number, segments, self._catalog.tombstones()
@@ -194,6 +319,20 @@ class IndexWriter:
             buried=buried.tolist(),
             settings={"next_segment": number + 1},
         )
+
+
+def _groups(records: Sequence[SegmentRecord], largest: int | None) -> Iterator[list[SegmentRecord]]:
+    """Segments in order, joined up to a number of tokens; all of them where it is None."""
+    group: list[SegmentRecord] = []
+    tokens = 0
+    for record in sorted(records, key=lambda record: record.segment):
+        if group and largest is not None and tokens + record.tokens > largest:
+            yield group
+            group, tokens = [], 0
+        group.append(record)
+        tokens += record.tokens
+    if group:
+        yield group
 
 
 @contextmanager

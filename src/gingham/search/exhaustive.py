@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gingham import kernels
 from gingham.document import Float32, Int64
 from gingham.index.snapshot import Snapshot
 from gingham.search.filters import Selected
@@ -28,6 +28,18 @@ class ScoredPassages:
     numbers: Int64
     segments: Int64
     rows: Int64
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[ScoredPassages]) -> ScoredPassages:
+        """Several one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.numbers for part in parts]),
+            np.concatenate([part.segments for part in parts]),
+            np.concatenate([part.rows for part in parts]),
+        )
 
 
 def eligible_rows(snapshot: Snapshot, selected: Selected | None) -> list[Int64 | None]:
@@ -59,34 +71,31 @@ def _are_among(values: Int64, ascending: Int64) -> npt.NDArray[np.bool_]:
     return ascending[np.minimum(at, len(ascending) - 1)] == values if len(ascending) else at < 0
 
 
-def score_all(
-    snapshot: Snapshot, query: Float32, eligible: list[Int64 | None], threads: int | None
+def score_segments(
+    snapshot: Snapshot,
+    positions: Sequence[int],
+    query: Float32,
+    eligible: Sequence[Int64 | None],
+    threads: int | None,
 ) -> ScoredPassages:
-    """Score every eligible passage.
+    """Score every eligible passage of some segments.
 
     Args:
         snapshot: what to search.
+        positions: which of its segments.
         query: (n_query, dim) float32.
-        eligible: see `eligible_rows`.
+        eligible: of all segments, see `eligible_rows`.
         threads: for the kernels.
     """
     scores: list[Float32] = [np.empty(0, dtype=np.float32)]
     numbers: list[Int64] = [np.empty(0, dtype=np.int64)]
     origins: list[Int64] = [np.empty(0, dtype=np.int64)]
     rows: list[Int64] = [np.empty(0, dtype=np.int64)]
-    for position, (segment, chosen) in enumerate(zip(snapshot.segments, eligible, strict=True)):
+    for position in positions:
+        segment, chosen = snapshot.segments[position], eligible[position]
         if chosen is not None and len(chosen) == 0:
             continue
-        scores.append(
-            kernels.score(
-                query,
-                segment.codes,
-                segment.offsets,
-                scales=segment.scales,
-                selection=chosen,
-                threads=threads,
-            )
-        )
+        scores.append(segment.score(query, chosen, threads))
         if chosen is None:
             chosen = np.arange(len(segment.numbers))
         numbers.append(segment.numbers[chosen])

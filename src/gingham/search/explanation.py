@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gingham import kernels
 from gingham.document import Float32, Int64
-from gingham.index.segment_reader import Segment
+from gingham.index.segments import Segment
 from gingham.kernels import reference
 
 
@@ -33,15 +32,12 @@ class Alignment:
 def best_passage(query: Float32, segment: Segment, run: slice) -> int:
     """The row of the best of a document's passages, the first of equals."""
     rows = np.arange(run.start, run.stop, dtype=np.int64)
-    scores = kernels.score(
-        query, segment.codes, segment.offsets, scales=segment.scales, selection=rows
-    )
+    scores = segment.score(query, rows)
     return int(rows[scores.argmax()])
 
 
 def align(query: Float32, segment: Segment, row: int) -> Alignment:
     """Align a query with one passage, by the same arithmetic as its score."""
-    start, stop = int(segment.offsets[row]), int(segment.offsets[row + 1])
-    scales = None if segment.scales is None else segment.scales[start:stop]
-    similarities = reference.similarities(query, segment.codes[start:stop], scales)
-    return Alignment(similarities.argmax(axis=1), similarities.max(axis=1), stop - start)
+    values, scales = segment.vectors(row)
+    similarities = reference.similarities(query, values, scales)
+    return Alignment(similarities.argmax(axis=1), similarities.max(axis=1), len(values))

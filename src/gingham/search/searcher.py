@@ -1,4 +1,4 @@
-"""The one search path: filter → score → rank. Conducts the modules above it."""
+"""The one search path: filter → score, in stages → rank. Conducts the modules above it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from gingham.document import Float32, Int64, TokenVectors
+from gingham.errors import CorruptionError, InputError
 from gingham.index.snapshot import Snapshot
-from gingham.search.exhaustive import ScoredPassages, eligible_rows, score_all
+from gingham.search.exhaustive import ScoredPassages, eligible_rows
 from gingham.search.filters import Condition
+from gingham.search.parameters import SearchParameters
+from gingham.search.staged import Plan
 from gingham.threads import resolve_threads
+
+_WIDER = 4  # how much, where a search found too few documents
+_DEEPEST = 1 << 16  # hits that parameters are made for; for more, there are more candidates anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ def search(
     *,
     condition: Condition | None = None,
     group: bool = True,
+    parameters: SearchParameters | None = None,
+    exact: bool = False,
     threads: int | None = None,
 ) -> list[list[Found]]:
     """For each query the k best passages, best first; all that are eligible where there are fewer.
@@ -48,16 +56,35 @@ def search(
         k: how many.
         condition: which documents may be found; None for all.
         group: at most one passage a document, its best.
+        parameters: for clustered segments; the collection's own, else the defaults, where None.
+        exact: score every passage.
         threads: several queries are spread over them; one alone has all in the kernels.
     """
     # 1. filter, once for all queries
-    eligible = eligible_rows(snapshot, None if condition is None else condition.select(snapshot))
+    selected = None if condition is None else condition.select(snapshot)
+    try:
+        eligible = eligible_rows(snapshot, selected)
+    except ValueError as error:  # a run of passages ends before it begins
+        raise CorruptionError(
+            f"{snapshot.collection}: document numbers of a segment do not ascend; run verify"
+        ) from error
+    plan = Plan(snapshot, eligible, None if exact else parameters or stored(snapshot, k))
+    n_eligible = sum(
+        len(segment.numbers) if rows is None else len(rows)
+        for segment, rows in zip(snapshot.segments, eligible, strict=True)
+    )
 
     def answer(query: Float32, threads: int) -> list[Found]:
-        # 2. score
-        scored = score_all(snapshot, query, eligible, threads)
-        # 3. rank
-        return _found(snapshot, scored, rank(scored, k, group=group))
+        # 2. score, in stages where passages are compressed
+        own = plan
+        while True:
+            scored = own.score(query, k, threads)
+            # 3. rank
+            rows = rank(scored, k, group=group)
+            if len(rows) >= k or own.is_complete or len(scored.scores) == n_eligible:
+                return _found(snapshot, scored, rows)
+            # Too few documents among the candidates: there may be more. First wider, then all.
+            own = own.wider(_WIDER) if own is plan else own.complete()
 
     workers = min(resolve_threads(threads), len(queries))
     if workers < 2:
@@ -66,6 +93,22 @@ def search(
     # the next. A query that is asked alone has all threads.
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(answer, queries, [1] * len(queries)))
+
+
+def stored(snapshot: Snapshot, k: int) -> SearchParameters:
+    """The parameters that a collection was given as its own, else the defaults for its size.
+
+    Raises:
+        CorruptionError: what the catalog holds are no parameters.
+    """
+    own = snapshot.settings.get("parameters")
+    if own is None:
+        passages = sum(segment.record.passages for segment in snapshot.segments)
+        return SearchParameters.default(min(k, _DEEPEST), passages)
+    try:
+        return SearchParameters.from_json(own)
+    except InputError as error:
+        raise CorruptionError(f"{snapshot.collection}: stored {error}") from error
 
 
 def _found(snapshot: Snapshot, scored: ScoredPassages, rows: Int64) -> list[Found]:
