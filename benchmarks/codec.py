@@ -58,12 +58,8 @@ def row(
 ) -> None:
     """Measure one number of bits; None for the flat int8 that everything starts from."""
     path = path.with_name(f"{bits}.gingham")
-    with gingham.open(path) as collection:
+    with gingham.open(path, bits=bits) as collection:
         vectors = TokenVectors(values.astype(np.float32), offsets)
-        if bits is not None:
-            # Set before anything is stored, so that growing large compresses to these bits.
-            with collection._index.writer() as writer:
-                writer.save_settings({"bits": bits})
         collection.add(vectors, ids=[str(i) for i in range(len(vectors))])
         if bits is not None:
             collection.optimize(bits=bits)

@@ -23,6 +23,7 @@ from gingham.encoder import Encoder
 from gingham.errors import DocumentNotFoundError, InputError
 from gingham.index.commit import create_collection
 from gingham.index.handle import IndexHandle
+from gingham.index.segment_writer import DEFAULT_BITS
 from gingham.index.segments import Segment
 from gingham.index.snapshot import Snapshot
 from gingham.index.writer import NewDocument
@@ -41,22 +42,24 @@ def open(
     threads: int | None = None,
     read_only: bool = False,
     codec: ScalarCodec = "int8",
+    bits: int | None = DEFAULT_BITS,
 ) -> Collection:
     """Open a collection; create it on first use.
 
     Args:
         path: its directory.
-        encoder: an `Encoder`, or the path or hub name of a model; the collection's own model if
-            None, the bundled one for a new collection. Nothing is loaded before text is seen.
+        encoder: an `Encoder`, or the path or hub name of a model; if None the collection's own, the
+            bundled one for a new one. Nothing is loaded before text is seen.
         threads: for encoding and scoring; `GINGHAM_THREADS`, else all cores, if None.
-        read_only: never create or change anything. (SQLite may put its own -wal and -shm files
-            beside the catalog.)
+        read_only: never create or change anything but SQLite's own -wal and -shm files.
         codec: how a new collection keeps token vectors, "int8" or "fp16".
+        bits: of a residual, a dimension, when it has grown large and is compressed: 1, 2, 4 or 8;
+            None to score every passage however many there are.
 
     Raises:
         CollectionNotFoundError: `read_only`, and there is none.
         CollectionError: the path is not a collection, or damaged, or of a newer version.
-        InputError: an unknown codec.
+        InputError: an unknown codec, or other bits.
     """
     if codec not in SCALAR_CODECS:
         raise InputError(f"codec {codec!r} is unknown: use one of {', '.join(SCALAR_CODECS)}")
@@ -65,7 +68,8 @@ def open(
     folder = Path(path).expanduser()
     if not read_only:
         create_collection(folder)
-    return Collection(folder, encoder, threads, read_only, codec)
+    keeping = {"stays_flat": True} if bits is None else {"bits": bits_of(bits)}
+    return Collection(folder, encoder, threads, read_only, {"codec": codec, **keeping})
 
 
 class Collection:
@@ -82,14 +86,14 @@ class Collection:
         encoder: Encoder | str | os.PathLike[str] | None,
         threads: int | None,
         read_only: bool,
-        codec: ScalarCodec,
+        keeping: Mapping[str, Any],
     ) -> None:
         """Take a snapshot; see `gingham.open`."""
         self.path = path
         self.read_only = read_only
         self._threads = threads
         self._model = RecordedModel(path, encoder, threads)
-        self._new_codec: ScalarCodec = codec
+        self._keeping = keeping  # settings of a collection that has none yet
         self._index = IndexHandle(path, read_only=read_only)
 
     # Writing ------------------------------------------------------------------------------------
@@ -105,16 +109,15 @@ class Collection:
     ) -> int:
         """Add documents; one whose id exists is replaced, an unchanged one is left as it is.
 
-        Works in bounded memory and commits every few seconds: after a kill, the same call continues
-        where it was. An error in a document leaves the commits before it.
+        Works in bounded memory and commits every few seconds: killed, the same call continues where
+        it was. An error in a document leaves the commits before it.
 
         Args:
             documents: texts, `Document`s, or `TokenVectors` with one text a document.
             ids: one a text; a digest of the text where None. Required for vectors.
             metadata: one JSON object a text; what `where` filters look at.
             progress: called after each commit; what it is told is durable.
-            coding: told, once all is stored, how far the compression of a collection that has
-                grown large has come; a kill then loses nothing but this work.
+            coding: told, once all is stored, how far the compression of a large collection is.
 
         Returns:
             How many documents were taken in, unchanged ones included.
@@ -137,10 +140,11 @@ class Collection:
                 fresh = [d for d in batch.documents if stored.get(d.id) != d.digest]
                 if fresh:
                     settings = writer.settings
-                    text = not isinstance(documents, TokenVectors)
-                    model = self._model.record(settings) if text else {}
-                    codec = settings.get("codec", self._new_codec)
-                    record = writer.add(*batch.encode(fresh), codec, model)
+                    new = {} if "codec" in settings else dict(self._keeping)
+                    codec = {**self._keeping, **settings}["codec"]
+                    if not isinstance(documents, TokenVectors):
+                        new |= self._model.record(settings)
+                    record = writer.add(*batch.encode(fresh), codec, new)
                     self._index.follow(writer)
                     passages += record.passages
                     tokens += record.tokens
@@ -192,13 +196,11 @@ class Collection:
         """Join segments, compress what is large, give back the space of deleted documents.
 
         Vectors of a collection of some 10,000 passages or more are compressed to a centroid and a
-        residual, which `add` does by itself at its end: a search then takes about a millisecond
-        however many there are. Killed in between, it leaves what was there.
+        residual, which `add` does by itself at its end. Killed, it leaves what was there.
 
         Args:
-            bits: of a residual, a dimension: 1, 2, 4 (the default of a new collection) or 8.
-                Given, it compresses a small collection too. What is compressed already stays as
-                it is.
+            bits: of a residual, a dimension: 1, 2, 4 or 8; the collection's own where None. Given,
+                it compresses a small collection too. What is compressed already stays as it is.
             progress: told how far it has come.
 
         Raises:
@@ -403,8 +405,6 @@ class Collection:
         """Path and size."""
         size = f"{len(self)} documents" if self._index.is_open else "closed"
         return f"Collection({str(self.path)!r}, {size})"
-
-    # --------------------------------------------------------------------------------------------
 
     @property
     def _snapshot(self) -> Snapshot:

@@ -24,7 +24,9 @@ from gingham.index.snapshot import Snapshot
 from gingham.recorded_model import RecordedModel
 from gingham.report import AuditProgress
 from gingham.search import searcher
+from gingham.search.exhaustive import eligible_rows
 from gingham.search.parameters import SearchParameters
+from gingham.search.staged import Plan
 
 Save = Callable[[SearchParameters], None]
 
@@ -65,7 +67,9 @@ def audit(
     bench = Bench(snapshot, asked, k, threads, report)
     compressed = [s.record.tokens for s in snapshot.segments if isinstance(s, ClusteredSegment)]
     rungs = {CURRENT: searcher.stored(snapshot, k)}
-    if compressed:
+    # Few passages are scored whole, compressed or not: then there is nothing to choose between.
+    staged = not Plan(snapshot, eligible_rows(snapshot, None), rungs[CURRENT]).is_complete
+    if staged:
         bench.score_everything()
         passages = sum(segment.record.passages for segment in snapshot.segments)
         rungs = ladder(SearchParameters.default(k, passages), rungs[CURRENT])
@@ -74,7 +78,7 @@ def audit(
     encoder = model.encoder_if_known(snapshot.settings)
     error = None if encoder is None else bench.score_error(encoder, current.parameters, seed)
     aim = None
-    if target is not None and compressed:
+    if target is not None and staged:
         aim, between = choose(target, curve, bench.measure, seed)
         curve += between
     elif target is not None:
@@ -85,14 +89,14 @@ def audit(
         made_from=made_from,
         seed=seed,
         clustered=sum(compressed) / sum(segment.record.tokens for segment in snapshot.segments),
-        parameters=current.parameters if compressed else None,
-        are_own=bool(compressed) and "parameters" in snapshot.settings,
+        parameters=current.parameters if staged else None,
+        are_own=staged and "parameters" in snapshot.settings,
         recall=float(current.recalls.mean()),
-        interval=interval(current.recalls, seed) if compressed else (1.0, 1.0),
+        interval=interval(current.recalls, seed) if staged else (1.0, 1.0),
         p50=current.p50,
         p95=current.p95,
         score_error=error,
-        points=points(curve, seed) if compressed else (),
+        points=points(curve, seed) if staged else (),
         target=aim,
     )
     if save is None or aim is None or not aim.reached or aim.parameters is None:

@@ -68,7 +68,7 @@ class AuditTarget:
         reached: whether the held-out recall is that at least. A held-out `interval` that begins
             below says that more queries could still decide otherwise.
         parameters: the cheapest that reach it on both halves; the best there are if not reached,
-            None where nothing is compressed.
+            None where every search scores every passage.
         p50: their median time in milliseconds.
         chosen_on: their recall on the half of the queries that they were chosen on.
         held_out: their recall on the other half.
@@ -99,9 +99,9 @@ class Audit:
             passages: recall depends on the queries, and these are no real ones. None where they
             were given.
         seed: of all that was drawn.
-        clustered: share of the stored token vectors that are compressed. Where it is 0 every search
-            is exhaustive: recall is 1 by construction and there is no curve.
-        parameters: that searches use now; None where nothing is compressed.
+        clustered: share of the stored token vectors that are compressed.
+        parameters: that searches use now; None where every search scores every passage, since none
+            are compressed or there are few: recall is 1 by construction and there is no curve.
         are_own: whether these are the collection's own; else the defaults for k and its size.
         recall: with them; this and the next three as in `AuditPoint`.
         interval: of the recall.

@@ -141,8 +141,9 @@ def _write(collection: str, audit: Audit) -> None:
         "queries": f"{console.number(audit.queries)}, {asked}",
     }
     if audit.parameters is None:
+        why = "is so small" if audit.clustered else "is not compressed"
         console.write(
-            f"{collection} is not compressed: every search scores every passage, so recall is 1 by "
+            f"{collection} {why}: every search scores every passage, so recall is 1 by "
             "construction and there is no curve"
         )
         del shown[name]

@@ -312,7 +312,9 @@ def _index(
         job.report(f"{name}, indexing", now.documents, total, remark)
 
     job.report(f"{name}, indexing", 0, total, f"{total:,} documents")
-    with collections.open(path, encoder, threads=job.threads, codec=codec) as opened:
+    # The yardstick is never compressed, however large it grows.
+    bits = None if codec == "fp16" else 4
+    with collections.open(path, encoder, threads=job.threads, codec=codec, bits=bits) as opened:
         # What is there without a record has cost nobody knows what.
         before = (record or BuildRecord.lost(job.threads)) if len(opened) else None
         BuildRecord.after(before, 0.0, job.threads).write(record_path)

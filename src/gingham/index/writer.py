@@ -199,7 +199,8 @@ class IndexWriter:
         records = self._catalog.segments()
         flat = [record for record in records if record.codebook is None]
         clustered = len(flat) < len(records)
-        if flat and (bits is not None or clustered or promotion.due(records, at_end=True)):
+        large = clustered or promotion.due(records, at_end=True)
+        if flat and (bits is not None or (large and not self.settings.get("stays_flat"))):
             coded = self._promote(flat, bits, threads, report)
             if not coded and bits is not None:
                 raise InputError(
