@@ -475,7 +475,7 @@ void score_runs(const std::vector<Run>& runs, std::size_t begin, std::size_t end
         }
         for (std::size_t i_kept = 0; i_kept < n; ++i_kept) {
             ask_for(run.residuals + own[i_kept] * row_bytes, row_bytes);
-            if (has_centroids && !wanted) ask_for(codec.centroids + numbers[i_kept] * codec.dim, codec.dim);
+            if (has_centroids) ask_for(codec.centroids + numbers[i_kept] * codec.dim, codec.dim);
         }
         own.resize(n);
     };

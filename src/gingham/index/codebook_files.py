@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import numpy.typing as npt
 
 from gingham.errors import CorruptionError, InputError
@@ -23,6 +22,8 @@ from gingham.index.layout import (
 )
 from gingham.kernels.clustered import Coder
 from gingham.kernels.codebook import LEVELS, POINTS, Bits, Codebook, parts_of, row_of
+
+_LARGEST_SCALE = float(1 << 30)  # 127 over the largest component of unit vectors is far below
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def record_of(row: tuple[object, ...], where: Path) -> CodebookRecord:
     whole = all(isinstance(count, int) and count >= 0 for count in counts)
     if not whole or bits not in (1, 2, 4, 8) or not isinstance(scale, float):
         raise CorruptionError(f"{where}: codebook {codebook!r} has impossible sizes")
-    if not 0 < scale <= float(np.finfo(np.float32).max):
+    if not 0 < scale <= _LARGEST_SCALE:
         raise CorruptionError(f"{where}: codebook {codebook!r} has the scale {scale}")
     numbers = cast("tuple[int, int, int, int, int, int]", counts)
     return CodebookRecord(

@@ -26,6 +26,7 @@ from gingham.index.segments import Segment
 _FACTOR = 8
 _SMALLEST_TIER = 4096  # tokens; everything below is one tier
 LARGEST = 1 << 24  # tokens (2 GB of int8 at 128 dimensions): left alone by automatic merges
+LARGEST_CODED = 1 << 22  # the same for clustered ones: eight of them sort their lists in 2 GB
 _BLOCK = 1 << 12  # passages copied at a time; besides, a merge takes about 40 bytes a passage
 
 
@@ -35,16 +36,16 @@ def plan(records: Sequence[SegmentRecord]) -> list[SegmentRecord]:
     """
     for codebook in sorted({-1 if r.codebook is None else r.codebook for r in records}):
         alike = [r for r in records if (-1 if r.codebook is None else r.codebook) == codebook]
-        chosen = _full_tier(alike)
+        chosen = _full_tier(alike, LARGEST if codebook == -1 else LARGEST_CODED)
         if chosen:
             return chosen
     return []
 
 
-def _full_tier(records: Sequence[SegmentRecord]) -> list[SegmentRecord]:
+def _full_tier(records: Sequence[SegmentRecord], largest: int) -> list[SegmentRecord]:
     tiers: dict[int, list[SegmentRecord]] = {}
     for record in records:
-        if record.tokens < LARGEST:
+        if record.tokens < largest:
             tiers.setdefault(_tier(record.tokens), []).append(record)
     for tier in sorted(tiers):
         if len(tiers[tier]) >= _FACTOR:

@@ -47,9 +47,9 @@ class SearchParameters:
         growth = max(1.0, (passages / _ORDINARY) ** 0.25)
         refined = 44 + 2 * k
         return cls(
-            supers=4,
-            probes=32,
-            candidates=max(round(780 * growth) + 12 * max(0, k - 10), refined),
+            supers=8,
+            probes=56,
+            candidates=max(round(820 * growth) + 12 * max(0, k - 10), refined),
             refined=refined,
         )
 
