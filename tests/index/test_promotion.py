@@ -455,3 +455,26 @@ def test_killed_anywhere_it_is_before_or_after(tmp_path: Path, point: str, commi
     again.verify()
     assert {hit.id for hit in again.search(QUERY, k=100)} == {hit.id for hit in before}
     assert reader.search(QUERY, k=100, texts=False)  # still what it saw
+
+
+def test_bits_are_chosen_when_a_collection_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promotion, "FIRST", 400)
+    vectors = topic_vectors([5] * 100)
+    ids = [f"d{i}" for i in range(100)]
+    for bits in (2, None):
+        with gingham.open(tmp_path / str(bits), bits=bits) as collection:
+            collection.add(vectors, ids=ids)
+            collection.optimize()
+        with gingham.open(tmp_path / str(bits), bits=8) as collection:  # it has its own already
+            collection.add(vectors[:50], ids=[f"e{i}" for i in range(50)])
+            info = collection.info()
+            assert info.clustered == (0 if bits is None else 500)
+            assert bits is None or info.bits == bits
+            if bits is None:
+                collection.optimize(bits=4)  # asked for by name
+                assert collection.info().clustered == 750
+    for wrong in (3, 0, True, "4"):
+        with pytest.raises(InputError, match="bits must be one of 1, 2, 4, 8"):
+            gingham.open(tmp_path / "new", bits=wrong)  # type: ignore[arg-type]
