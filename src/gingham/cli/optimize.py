@@ -40,10 +40,15 @@ def optimize(
     """
     import gingham
 
-    with gingham.open(collection, read_only=True) as opened:
-        before = opened.info()
+    try:
+        gingham.open(collection, read_only=True).close()  # one that is not there is not created
+    except gingham.CollectionNotFoundError:
+        raise
+    except gingham.CollectionError:
+        pass  # of an older format, which opening to write upgrades; whatever else it is, that says
     start = time.perf_counter()
     with gingham.open(collection, threads=threads) as opened, console.Steps() as steps:
+        before = opened.info()
 
         def progress(now: OptimizeProgress) -> None:
             steps(now.stage, now.done, now.total, "")

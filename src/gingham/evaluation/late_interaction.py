@@ -21,7 +21,13 @@ from gingham.codec.scalar import ScalarCodec
 from gingham.collection import Collection
 from gingham.document import Float32
 from gingham.encoder import Encoder
-from gingham.errors import CollectionNotFoundError, CorruptionError, InputError
+from gingham.errors import (
+    CollectionError,
+    CollectionNotFoundError,
+    CorruptionError,
+    InputError,
+    VersionError,
+)
 from gingham.evaluation.build_lock import build_lock
 from gingham.evaluation.build_record import BuildRecord
 from gingham.evaluation.costs import IndexCost, PeakMemory
@@ -261,6 +267,16 @@ def _made_again(path: Path | None) -> Iterator[None]:
         ) from error
 
 
+def _upgraded(path: Path, encoder: Encoder) -> Collection:
+    """Open a cached index, which an older gingham may have left."""
+    try:
+        return collections.open(path, encoder, read_only=True)
+    except (CollectionNotFoundError, CorruptionError, VersionError):
+        raise
+    except CollectionError:
+        return collections.open(path, encoder)
+
+
 def _build(
     job: Job, path: Path, encoder: Encoder, codec: ScalarCodec, name: str, memory: PeakMemory
 ) -> IndexCost:
@@ -271,7 +287,7 @@ def _build(
             record = _record(path)  # another process may have built it meanwhile
             if record is None or not record.complete:
                 record = _index(job, path, record, encoder, codec, name, memory)
-    with collections.open(path, encoder, read_only=True) as opened:
+    with _upgraded(path, encoder) as opened:
         info = opened.info()
     return IndexCost(
         seconds=record.seconds,

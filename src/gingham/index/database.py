@@ -122,7 +122,8 @@ class Database:
             )
         if not outdated_ok and self.is_outdated():
             raise CollectionError(
-                f"{self.path}: written by an older gingham; open it once for writing to upgrade it"
+                f"{self.path}: written by an older gingham: gingham optimize upgrades it, "
+                "as does opening it to write"
             )
 
     @contextmanager
