@@ -247,7 +247,7 @@ def test_an_older_collection_is_upgraded_when_opened_for_writing(
     before = collection.search(QUERY, k=50)
     collection.close()
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, m002_for_this_test))
-    with pytest.raises(CollectionError, match="open it once for writing"):
+    with pytest.raises(CollectionError, match="gingham optimize upgrades it"):
         gingham.open(collection.path, read_only=True)
     assert gingham.open(collection.path).search(QUERY, k=50) == before
     assert gingham.open(collection.path, read_only=True).search(QUERY, k=50) == before

@@ -70,7 +70,7 @@ def test_what_was_written_can_be_written_on(name: str, tmp_path: Path) -> None:
 def test_format_1_is_upgraded_when_it_is_opened_for_writing(tmp_path: Path) -> None:
     folder = copied(FLAT, tmp_path)
     before = array_files(folder)
-    with pytest.raises(CollectionError, match="open it once for writing"):
+    with pytest.raises(CollectionError, match="gingham optimize upgrades it"):
         gingham.open(folder, read_only=True)
     with gingham.open(folder) as collection:
         check_answers(collection, FLAT)
