@@ -192,7 +192,7 @@ auto search(const Floats2& query, const NativeCodebook& codebook,
         const Probed probed = probe(few, codebook.get(), n_supers, n_probes, set);
         const auto candidates =
             sift(few, codebook.get(), probed.near, open,
-                 gather(few, codebook.get(), probed.best, open, n_candidates), n_refined, threads,
+                 gather(few, probed.best, open, n_candidates), n_refined, threads,
                  set);
         scores.resize(candidates.size());
         refine(of, codebook.get(), open, candidates.data(), candidates.size(), scores.data(),
@@ -214,7 +214,7 @@ auto gather_arrays(const Floats2& query, const NativeCodebook& codebook,
     const InstructionSet& set = instruction_set(instructions);
     const PackedQuery of = packed(query, codebook.get(), set);
     const auto candidates =
-        gather(of, codebook.get(), probe(of, codebook.get(), n_supers, n_probes, set).best,
+        gather(of, probe(of, codebook.get(), n_supers, n_probes, set).best,
                views(codebook, segments, eligible), n_candidates);
     std::vector<std::int64_t> rows;
     for (const Candidate& candidate : candidates) {

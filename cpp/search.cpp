@@ -228,7 +228,7 @@ std::vector<float> pool(const Query& query) {
                 for (std::size_t j = i + 1; j < n; ++j)
                     if (!joined[j] && (a == n || costs[i * n + j] < costs[a * n + b])) a = i, b = j;
             }
-            for (std::size_t k = 0; k < dim; ++k) 
+            for (std::size_t k = 0; k < dim; ++k)
                 sums[a * dim + k] = static_cast<std::int16_t>(sums[a * dim + k] + sums[b * dim + k]);
             weights[a] += weights[b];
             joined[b] = true;
@@ -291,10 +291,9 @@ Probed probe(const PackedQuery& query, const Codebook& codebook, std::size_t n_s
     return probed;
 }
 
-std::vector<Candidate> gather(const PackedQuery& query, const Codebook& codebook,
+std::vector<Candidate> gather(const PackedQuery& query,
                               const std::vector<std::vector<Probe>>& probes,
                               const std::vector<Segment>& segments, std::size_t n_candidates) {
-    (void)codebook;
     std::vector<std::uint32_t> bases, owners;
     for (std::size_t s = 0; s < segments.size(); ++s) {
         bases.push_back(static_cast<std::uint32_t>(owners.size() * kBlockOfPassages));

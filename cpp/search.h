@@ -78,7 +78,7 @@ struct Candidate {
 // Sums what probed centroids promise above the imputed, in steps of 1 / 65535 of the most there can
 // be; the `n_candidates` eligible passages with the largest sums (the earlier where equal), in the
 // order of segments and passages.
-std::vector<Candidate> gather(const PackedQuery& query, const Codebook& codebook,
+std::vector<Candidate> gather(const PackedQuery& query,
                               const std::vector<std::vector<Probe>>& probes,
                               const std::vector<Segment>& segments, std::size_t n_candidates);
 

@@ -515,14 +515,14 @@ void check_search(const InstructionSet& set, std::size_t source, std::size_t bit
     }
     expect(same, set, "probe", n_query, source);
 
-    const auto every = gather(query, book.view, probed.best, segments, 1000);
+    const auto every = gather(query, probed.best, segments, 1000);
     expect(plausible(every, plain, segments, codec), set, "gather", n_query, source);
     auto best = every;
     std::stable_sort(best.begin(), best.end(), [](const Candidate& a, const Candidate& b) {
         return a.total > b.total;
     });
     for (const std::size_t n : {1, 10, 50}) {
-        const auto some = gather(query, book.view, probed.best, segments, n);
+        const auto some = gather(query, probed.best, segments, n);
         bool kept = some.size() == std::min(n, every.size());
         for (std::size_t i = 0; kept && i < some.size(); ++i)
             kept &= std::any_of(some.begin(), some.end(), [&](const Candidate& candidate) {
@@ -570,7 +570,7 @@ void check_damage(const InstructionSet& set) {
     const auto values = numbers<float>(random, 4 * 24, -100, 100);
     const PackedQuery query({values.data(), 4, 24}, codec.dim, set);
     const Probed probed = probe(query, book.view, 2, 8, set);
-    const auto expected = gather(query, book.view, probed.best, {sound.view(true)}, 30);
+    const auto expected = gather(query, probed.best, {sound.view(true)}, 30);
     const std::int64_t far[] = {INT64_MIN, -1, 0, 1, 65535, INT64_MAX};
     std::size_t refused = 0;
     for (int round = 0; round < 600; ++round) {
@@ -587,14 +587,14 @@ void check_damage(const InstructionSet& set) {
         if (round % 4 == 3) spoil(damaged.codes);
         const std::vector<Segment> segments = {damaged.view(true)};
         try {
-            auto found = gather(query, book.view, probed.best, segments, 30);
+            auto found = gather(query, probed.best, segments, 30);
             found = sift(query, book.view, probed.near, segments, found, 20, 1, set);
             std::vector<float> scores(found.size());
             refine(query, book.view, segments, found.data(), found.size(), scores.data(), 1, set);
         } catch (const std::invalid_argument&) {
             ++refused;
         }
-        const auto again = gather(query, book.view, probed.best, {sound.view(true)}, 30);
+        const auto again = gather(query, probed.best, {sound.view(true)}, 30);
         bool same = again.size() == expected.size();
         for (std::size_t i = 0; same && i < again.size(); ++i)
             same &= again[i].passage == expected[i].passage && again[i].total == expected[i].total;
