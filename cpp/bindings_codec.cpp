@@ -177,9 +177,11 @@ auto probe_arrays(const Floats2& query, const NativeCodebook& codebook, std::siz
 // Scores, segments and passages of the refined candidates.
 auto search(const Floats2& query, const NativeCodebook& codebook,
             const std::vector<const NativeSegment*>& segments, const Bitmaps& eligible,
-            std::size_t n_supers, std::size_t n_probes, std::size_t n_candidates,
-            std::size_t n_refined, std::size_t threads, const std::string& instructions) {
-    require(n_supers > 0 && n_probes > 0 && n_candidates > 0 && n_refined > 0,
+            std::size_t n_supers, std::size_t n_probes, std::size_t n_candidates, std::size_t k,
+            std::size_t patience, std::size_t n_refined, std::size_t threads,
+            const std::string& instructions) {
+    require(n_supers > 0 && n_probes > 0 && n_candidates > 0 && k > 0 && patience > 0 &&
+                n_refined > 0,
             "parameters must be at least 1");
     const InstructionSet& set = instruction_set(instructions);
     const std::vector<Segment> open = views(codebook, segments, eligible);
@@ -192,8 +194,7 @@ auto search(const Floats2& query, const NativeCodebook& codebook,
         const Probed probed = probe(few, codebook.get(), n_supers, n_probes, set);
         const auto candidates =
             sift(few, codebook.get(), probed.near, open,
-                 gather(few, probed.best, open, n_candidates), n_refined, threads,
-                 set);
+                 gather(few, probed.best, open, n_candidates), k, patience, n_refined, threads, set);
         scores.resize(candidates.size());
         refine(of, codebook.get(), open, candidates.data(), candidates.size(), scores.data(),
                threads, set);
@@ -345,8 +346,8 @@ void bind_codec(nb::module_& module) {
                "eligible"_a, "supers"_a, "probes"_a, "candidates"_a, "instructions"_a,
                "Stages 1 to 3: segment, passage and sum of each candidate.");
     module.def("search", &search, "query"_a.noconvert(), "codebook"_a, "segments"_a, "eligible"_a,
-               "supers"_a, "probes"_a, "candidates"_a, "refined"_a, "threads"_a, "instructions"_a,
-               "All stages: score, segment and passage of each candidate.");
+               "supers"_a, "probes"_a, "candidates"_a, "k"_a, "patience"_a, "refined"_a, "threads"_a,
+               "instructions"_a, "All stages: score, segment and passage of each candidate.");
     module.def("score_listed", &score_listed, "query"_a.noconvert(), "codebook"_a, "segments"_a,
                "candidates"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "instructions"_a,
                "MaxSim of the listed passages.");

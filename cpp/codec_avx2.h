@@ -86,12 +86,15 @@ struct Bytes16 {
     static GINGHAM_INLINE void prefetch(const char* address) { _mm_prefetch(address, _MM_HINT_T0); }
 };
 
-inline std::uint32_t above_avx2(const std::int32_t* sums, const std::int32_t* limits) {
-    const auto half = [&](int i) {
-        const __m256i above = _mm256_cmpgt_epi32(Bytes32::load(sums + i), Bytes32::load(limits + i));
-        return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(above)));
+inline void above_avx2(const std::int32_t* sums, std::size_t stride, std::size_t n_rows,
+                       const std::int32_t* limits, std::uint16_t* masks) {
+    const __m256i low = Bytes32::load(limits), high = Bytes32::load(limits + 8);
+    const auto half = [](const std::int32_t* at, __m256i limit) {
+        const __m256i above = _mm256_cmpgt_epi32(Bytes32::load(at), limit);
+        return _mm256_movemask_ps(_mm256_castsi256_ps(above));
     };
-    return half(0) | half(8) << 8;
+    for (std::size_t row = 0; row < n_rows; ++row, sums += stride)
+        masks[row] = static_cast<std::uint16_t>(half(sums, low) | half(sums + 8, high) << 8);
 }
 
 }  // namespace

@@ -40,8 +40,44 @@ struct Bytes64 {
     static GINGHAM_INLINE void prefetch(const char* address) { _mm_prefetch(address, _MM_HINT_T0); }
 };
 
-inline std::uint32_t above_avx512(const std::int32_t* sums, const std::int32_t* limits) {
-    return _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(sums), _mm512_loadu_si512(limits));
+inline void above_avx512(const std::int32_t* sums, std::size_t stride, std::size_t n_rows,
+                         const std::int32_t* limits, std::uint16_t* masks) {
+    const __m512i limit = _mm512_loadu_si512(limits);
+    for (std::size_t row = 0; row < n_rows; ++row, sums += stride)
+        masks[row] = _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(sums), limit);
+}
+
+// 16 codes at once: 48 bytes, spread to a word each.
+inline std::size_t choose_avx512(const Residuals& codec, const std::uint8_t* codes,
+                                 std::size_t n_tokens, const std::uint64_t* wanted,
+                                 std::uint32_t* tokens, std::uint32_t* centroids) {
+    const __m512i quarters =
+        _mm512_setr_epi32(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 9, 10, 11, 0);
+    const __m512i spread = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1));
+    const __m512i last = _mm512_set1_epi32(static_cast<int>(codec.n_centroids - 1));
+    __m512i numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    std::size_t n = 0;
+    for (std::size_t from = 0; from < n_tokens; from += 16) {
+        const std::size_t count = n_tokens - from < 16 ? n_tokens - from : 16;
+        const __mmask64 bytes = ~std::uint64_t{0} >> (64 - count * kCodeBytes);
+        const __m512i code = _mm512_shuffle_epi8(
+            _mm512_permutexvar_epi32(quarters,
+                                     _mm512_maskz_loadu_epi8(bytes, codes + from * kCodeBytes)),
+            spread);
+        const __m512i centroid =
+            _mm512_min_epu32(_mm512_and_si512(code, _mm512_set1_epi32(0xfffff)), last);
+        const __m512i words = _mm512_i32gather_epi32(_mm512_srli_epi32(centroid, 5), wanted, 4);
+        const __m512i bit = _mm512_sllv_epi32(
+            _mm512_set1_epi32(1), _mm512_and_si512(centroid, _mm512_set1_epi32(31)));
+        const __mmask16 chosen = static_cast<__mmask16>(_mm512_test_epi32_mask(words, bit) &
+                                                        (0xffffu >> (16 - count)));
+        _mm512_storeu_si512(tokens + n, _mm512_maskz_compress_epi32(chosen, numbers));
+        _mm512_storeu_si512(centroids + n, _mm512_maskz_compress_epi32(chosen, centroid));
+        n += static_cast<std::size_t>(_mm_popcnt_u32(chosen));
+        numbers = _mm512_add_epi32(numbers, _mm512_set1_epi32(16));
+    }
+    return n;
 }
 
 }  // namespace

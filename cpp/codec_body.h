@@ -214,10 +214,27 @@ void encode_rows(const Residuals& codec, const float* values, const std::uint32_
                    residuals + t * codec.row_bytes(), fine, nearest);
 }
 
-inline std::uint32_t above(const std::int32_t* sums, const std::int32_t* limits) {
-    std::uint32_t mask = 0;
-    for (std::uint32_t i = 0; i < 16; ++i) mask |= std::uint32_t{sums[i] > limits[i]} << i;
-    return mask;
+inline void above(const std::int32_t* sums, std::size_t stride, std::size_t n_rows,
+                  const std::int32_t* limits, std::uint16_t* masks) {
+    for (std::size_t row = 0; row < n_rows; ++row, sums += stride) {
+        std::uint32_t mask = 0;
+        for (std::uint32_t i = 0; i < 16; ++i) mask |= std::uint32_t{sums[i] > limits[i]} << i;
+        masks[row] = static_cast<std::uint16_t>(mask);
+    }
+}
+
+// Without a branch: which tokens are wanted cannot be guessed.
+inline std::size_t choose(const Residuals& codec, const std::uint8_t* codes, std::size_t n_tokens,
+                          const std::uint64_t* wanted, std::uint32_t* tokens,
+                          std::uint32_t* centroids) {
+    std::size_t n = 0;
+    for (std::size_t t = 0; t < n_tokens; ++t) {
+        const std::uint32_t centroid = centroid_of(codes + t * kCodeBytes, codec.n_centroids);
+        tokens[n] = static_cast<std::uint32_t>(t);
+        centroids[n] = centroid;
+        n += wanted[centroid / 64] >> centroid % 64 & 1;
+    }
+    return n;
 }
 
 // In blocks: their maxima are vector work, and only the winning block is looked through.

@@ -50,8 +50,15 @@ using Encode = void (*)(const Residuals& codec, const float* values, const std::
                         std::size_t n_tokens, std::uint8_t* codes, std::uint8_t* residuals);
 // The position of the largest of n sums, the first of equals.
 using Largest = std::size_t (*)(const std::int32_t* sums, std::size_t n);
-// Which of 16 sums are above their limits: a bit each.
-using Above = std::uint32_t (*)(const std::int32_t* sums, const std::int32_t* limits);
+// Of each of n_rows rows, `stride` sums apart, which of its first 16 sums are above their limits: a
+// bit each.
+using Above = void (*)(const std::int32_t* sums, std::size_t stride, std::size_t n_rows,
+                       const std::int32_t* limits, std::uint16_t* masks);
+// The tokens whose centroids have their bit in `wanted`, ascending, and the centroids; returns how
+// many. Both have room for n_tokens + 16.
+using Choose = std::size_t (*)(const Residuals& codec, const std::uint8_t* codes,
+                               std::size_t n_tokens, const std::uint64_t* wanted,
+                               std::uint32_t* tokens, std::uint32_t* centroids);
 
 // Rows of the scratch buffer are padded so that conversions may always store whole registers.
 constexpr std::size_t scratch_stride(std::size_t dim) { return (dim + 63) / 64 * 64; }
@@ -72,6 +79,7 @@ struct InstructionSet {
     Encode encode;
     Largest largest;
     Above above;
+    Choose choose;
 };
 
 // Those that this machine runs, the best first; the last is always "portable".

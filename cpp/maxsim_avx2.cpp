@@ -53,6 +53,7 @@ const InstructionSet avx2_set = {
     encode_rows,
     largest_of,
     above_avx2,
+    choose,
 };
 
 }  // namespace gingham

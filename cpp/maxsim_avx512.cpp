@@ -52,6 +52,7 @@ const InstructionSet avx512_set = {
     encode_rows,
     largest_of,
     above_avx512,
+    choose_avx512,
 };
 
 }  // namespace gingham

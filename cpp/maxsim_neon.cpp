@@ -74,6 +74,7 @@ const InstructionSet neon_set = {
     encode_rows,
     largest_of,
     above,
+    choose,
 };
 
 }  // namespace gingham

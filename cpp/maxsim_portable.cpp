@@ -184,6 +184,7 @@ const InstructionSet portable_set = {
     encode_rows,
     largest_of,
     above,
+    choose,
 };
 
 }  // namespace gingham

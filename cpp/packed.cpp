@@ -16,7 +16,7 @@ QuantizedQuery quantize(const Query& query) {
         result.scales[i] = scale;
         if (scale == 0) continue;
         for (std::size_t k = 0; k < query.dim; ++k) {
-            const float code = std::nearbyintf(vector[k] / scale);  // half to even
+            const float code = to_nearest(vector[k] / scale);
             result.codes[i * query.dim + k] =
                 static_cast<std::int8_t>(code > 127 ? 127 : code >= -127 ? code : -127);
         }
@@ -63,6 +63,25 @@ PackedInt8::PackedInt8(const InstructionSet& set, const std::int8_t* codes, std:
       lanes_(set.lanes),
       bias_(biases(set, codes, n_vectors, dim, registers_, start)),
       values_(packed_codes(set, codes, n_vectors, dim, registers_)) {}
+
+namespace {
+
+QuantizedQuery padded(const Query& query, std::size_t dim) {
+    QuantizedQuery narrow = quantize(query);
+    if (dim == query.dim) return narrow;
+    std::vector<std::int8_t> codes(query.n_vectors * dim);
+    for (std::size_t i = 0; i < query.n_vectors; ++i)
+        std::copy_n(narrow.codes.data() + i * query.dim, query.dim, codes.data() + i * dim);
+    return {std::move(narrow.scales), std::move(codes)};
+}
+
+}  // namespace
+
+PackedQuery::PackedQuery(const Query& query, std::size_t dim_, const InstructionSet& set)
+    : quantized(padded(query, dim_)),
+      packed(set, quantized.codes.data(), query.n_vectors, dim_),
+      n_vectors(query.n_vectors),
+      dim(dim_) {}
 
 void products(const InstructionSet& set, const PackedInt8& packed, const std::int8_t* rows,
               std::size_t n_rows, std::size_t dim, void* scratch, std::int32_t* sums) {

@@ -71,6 +71,10 @@ struct QuantizedQuery {
 
 QuantizedQuery quantize(const Query& query);
 
+// Half to even, for what is below 2^22: the addition leaves no room for a fraction. A loop of these
+// becomes vector work, as calls of nearbyintf do not.
+inline float to_nearest(float value) { return (value + 12582912.0f) - 12582912.0f; }
+
 // int8 vectors packed for one instruction set, as many as may be: a query, or centroids.
 class PackedInt8 {
 public:
@@ -87,6 +91,14 @@ private:
     std::size_t registers_, lanes_;
     AlignedArray<std::int32_t> bias_;
     AlignedArray<std::int8_t> values_;
+};
+
+// A query on the grid of a codebook, padded to its dim.
+struct PackedQuery {
+    QuantizedQuery quantized;
+    PackedInt8 packed;
+    std::size_t n_vectors, dim;
+    PackedQuery(const Query& query, std::size_t dim, const InstructionSet& set);
 };
 
 // The sums of rows (n, dim) with packed vectors: (n, packed.width()). `scratch` as Work says.

@@ -36,26 +36,18 @@ struct Segment {
     const std::uint64_t* eligible;  // a bit a passage, or null for all
 };
 
-// A query on the grid of a codebook.
-struct PackedQuery {
-    QuantizedQuery quantized;  // padded to the codebook's dim
-    PackedInt8 packed;
-    std::size_t n_vectors, dim;
-    PackedQuery(const Query& query, std::size_t dim, const InstructionSet& set);
-};
-
 struct Probe {
     std::uint32_t centroid;
     std::int32_t product;
 };
 
 // A query in fewer vectors, for all stages but the last: of each 32 vectors in order the two that
-// are most alike are summed, again and again, until 16 are left. MaxSim with a sum is nearly the sum of
+// are most alike are summed, again and again, until 12 are left. MaxSim with a sum is nearly the sum of
 // MaxSims where both choose the same token, as the many [MASK]s of a query do.
 std::vector<float> pool(const Query& query);
 
-// Four times the probes are near: twice lose recall, eight times win none (docs/log.md).
-constexpr std::size_t kNearer = 4;
+// What is near, in 64ths: see Probed.
+constexpr std::int64_t kFarther = 29;
 
 struct Probed {
     // For each query vector its best `n_probes` + 1 centroids among the children of the best
@@ -64,7 +56,8 @@ struct Probed {
     // it is not gathered. Where there are no more than `n_probes`, all are gathered and the worst is
     // repeated, to impute.
     std::vector<std::vector<Probe>> best;
-    // A bit a centroid: those among the best `kNearer` * n_probes + 1 of a query vector.
+    // A bit a centroid: those, of the same children, whose product with a query vector is at most
+    // kFarther / 64 as far below the imputed as the best is above it.
     std::vector<std::uint64_t> near;
 };
 
@@ -76,20 +69,24 @@ struct Candidate {
 };
 
 // Sums what probed centroids promise above the imputed, in steps of 1 / 65535 of the most there can
-// be; the `n_candidates` eligible passages with the largest sums (the earlier where equal), in the
-// order of segments and passages.
+// be; the `n_candidates` eligible passages with the largest sums, in that order, the earlier where
+// equal.
 std::vector<Candidate> gather(const PackedQuery& query,
                               const std::vector<std::vector<Probe>>& probes,
                               const std::vector<Segment>& segments, std::size_t n_candidates);
 
+constexpr std::size_t kBetweenLooks = 64;
+
 // Of the candidates the `n_kept` with the largest MaxSim over those of their tokens whose centroids
-// are near (the earlier where equal), in the order of segments and passages. The other tokens are
-// far from every query vector and seldom are a maximum.
+// are near (the first where equal), in the order of segments and passages. The other tokens are far
+// from every query vector and seldom are a maximum. Candidates come best first. After each
+// `kBetweenLooks` of them it is asked whether the last `patience` were all, when they came, below
+// the `k` best so far: then the rest are given up.
 std::vector<Candidate> sift(const PackedQuery& query, const Codebook& codebook,
                             const std::vector<std::uint64_t>& near,
                             const std::vector<Segment>& segments,
-                            std::vector<Candidate> candidates, std::size_t n_kept,
-                            std::size_t threads, const InstructionSet& set);
+                            std::vector<Candidate> candidates, std::size_t k, std::size_t patience,
+                            std::size_t n_kept, std::size_t threads, const InstructionSet& set);
 
 // MaxSim of decoded passages.
 void refine(const PackedQuery& query, const Codebook& codebook,

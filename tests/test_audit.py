@@ -111,7 +111,7 @@ def test_recall_is_what_one_computes_by_hand(
 
 def test_the_curve(result: Audit) -> None:
     labels = [point.label for point in result.points]
-    assert {CURRENT, "all × 0.25", "all × 8", "candidates × 2", "probes × 2"} <= set(labels)
+    assert {CURRENT, "all × 0.25", "all × 8", "patience × 2", "probes × 2"} <= set(labels)
     times = [point.p50 for point in result.points]
     assert times == sorted(times)
     for i, point in enumerate(result.points):

@@ -201,14 +201,45 @@ void check_largest(const InstructionSet& set) {
 void check_above(const InstructionSet& set) {
     std::mt19937 random(5);
     for (int round = 0; round < 200; ++round) {
-        auto sums = numbers<std::int32_t>(random, 16, -2, 2);
+        const std::size_t n_rows = static_cast<std::size_t>(round) % 5, stride = 12 + n_rows;
+        auto sums = numbers<std::int32_t>(random, n_rows * stride + 16, -2, 2);
         auto limits = numbers<std::int32_t>(random, 16, -2, 2);
         if (round % 2) limits[3] = INT32_MAX, limits[9] = INT32_MIN, sums[5] = INT32_MIN;
-        std::uint32_t mask = 0;
-        for (std::uint32_t i = 0; i < 16; ++i)
-            if (sums[i] > limits[i]) mask |= 1u << i;
-        expect(set.above(sums.data(), limits.data()) == mask, set, "above", 16, 1);
+        std::vector<std::uint16_t> masks(n_rows);
+        set.above(sums.data(), stride, n_rows, limits.data(), masks.data());
+        for (std::size_t row = 0; row < n_rows; ++row) {
+            std::uint32_t mask = 0;
+            for (std::uint32_t i = 0; i < 16; ++i)
+                if (sums[row * stride + i] > limits[i]) mask |= 1u << i;
+            expect(masks[row] == mask, set, "above", 16, n_rows);
+        }
     }
+}
+
+void check_choose(const InstructionSet& set) {
+    std::mt19937 random(6);
+    Residuals codec{};
+    for (const std::size_t n_centroids : {1, 5, 63, 64, 65, 700, 1 << 20})
+        for (const std::size_t n : {0, 1, 2, 15, 16, 17, 31, 33, 77, 300}) {
+            codec.n_centroids = n_centroids;
+            const auto codes = numbers<std::uint8_t>(random, n * kCodeBytes, 0, 255);
+            std::vector<std::uint64_t> wanted;
+            for (const auto half : numbers<std::uint32_t>(random, n_centroids / 64 + 1, 0, INT32_MAX))
+                wanted.push_back(half * 0x100000001u);
+            std::vector<std::uint32_t> tokens(n + 16), centroids(n + 16);
+            const std::size_t found = set.choose(codec, codes.data(), n, wanted.data(),
+                                                 tokens.data(), centroids.data());
+            std::size_t expected = 0;
+            bool same = true;
+            for (std::size_t t = 0; t < n; ++t) {
+                const std::uint32_t centroid =
+                    centroid_of(codes.data() + t * kCodeBytes, n_centroids);
+                if ((wanted[centroid / 64] >> centroid % 64 & 1) == 0) continue;
+                same &= expected < found && tokens[expected] == t && centroids[expected] == centroid;
+                ++expected;
+            }
+            expect(same && found == expected, set, "choose", n_centroids, n);
+        }
 }
 
 // A codebook that nothing was trained on.
@@ -464,8 +495,11 @@ Probes plain_probes(const PackedQuery& query, const Codebook& book, std::size_t 
 }
 
 // Whether just those eligible passages were found that have a token of a gathered centroid.
-bool plausible(const std::vector<Candidate>& found, const Probes& probes,
+bool plausible(std::vector<Candidate> found, const Probes& probes,
                const std::vector<Segment>& segments, const Residuals& codec) {
+    std::sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) {
+        return a.segment != b.segment ? a.segment < b.segment : a.passage < b.passage;
+    });
     std::size_t n = 0;
     for (std::uint32_t s = 0; s < segments.size(); ++s)
         for (std::uint32_t passage = 0; passage < segments[s].n_passages; ++passage) {
@@ -517,21 +551,22 @@ void check_search(const InstructionSet& set, std::size_t source, std::size_t bit
 
     const auto every = gather(query, probed.best, segments, 1000);
     expect(plausible(every, plain, segments, codec), set, "gather", n_query, source);
-    auto best = every;
-    std::stable_sort(best.begin(), best.end(), [](const Candidate& a, const Candidate& b) {
-        return a.total > b.total;
-    });
+    const auto same_candidate = [](const Candidate& a, const Candidate& b) {
+        return a.segment == b.segment && a.passage == b.passage && a.total == b.total;
+    };
+    const auto is_better = [](const Candidate& a, const Candidate& b) {
+        if (a.total != b.total) return a.total > b.total;
+        return a.segment != b.segment ? a.segment < b.segment : a.passage < b.passage;
+    };
+    expect(std::is_sorted(every.begin(), every.end(), is_better), set, "gather in order", n_query,
+           source);
     for (const std::size_t n : {1, 10, 50}) {
         const auto some = gather(query, probed.best, segments, n);
-        bool kept = some.size() == std::min(n, every.size());
-        for (std::size_t i = 0; kept && i < some.size(); ++i)
-            kept &= std::any_of(some.begin(), some.end(), [&](const Candidate& candidate) {
-                return candidate.segment == best[i].segment &&
-                       candidate.passage == best[i].passage && candidate.total == best[i].total;
-            });
-        expect(kept, set, "gather the best", n_query, source);
+        expect(some.size() == std::min(n, every.size()) &&
+                   std::equal(some.begin(), some.end(), every.begin(), same_candidate),
+               set, "gather the best", n_query, source);
     }
-    const auto sifted = sift(query, book.view, probed.near, segments, every, 7, 2, set);
+    const auto sifted = sift(query, book.view, probed.near, segments, every, 3, 64, 7, 2, set);
     expect(sifted.size() == std::min<std::size_t>(7, every.size()), set, "sift", n_query, source);
 
     std::vector<float> scores(every.size());
@@ -588,7 +623,7 @@ void check_damage(const InstructionSet& set) {
         const std::vector<Segment> segments = {damaged.view(true)};
         try {
             auto found = gather(query, probed.best, segments, 30);
-            found = sift(query, book.view, probed.near, segments, found, 20, 1, set);
+            found = sift(query, book.view, probed.near, segments, found, 5, 64, 20, 1, set);
             std::vector<float> scores(found.size());
             refine(query, book.view, segments, found.data(), found.size(), scores.data(), 1, set);
         } catch (const std::invalid_argument&) {
@@ -607,6 +642,7 @@ void check_codec(const InstructionSet& set) {
     check_products(set);
     check_largest(set);
     check_above(set);
+    check_choose(set);
     for (const std::size_t bits : {1, 2, 4, 8})
         for (const std::size_t source : {1, 16, 24, 31, 33, 48, 96, 128, 129, 200}) {
             check_decode(set, source, bits);

@@ -52,7 +52,7 @@ def test_a_compressed_collection(run: Run, vectors: str) -> None:
     assert lines[2].startswith("score error  not known: it takes stored texts")
     assert lines[3] == "queries      20, made from stored vectors; a file of real ones says more"
     assert lines[4] == (
-        "parameters   supers 8, probes 56, candidates 820, refined 50; the defaults"
+        "parameters   supers 8, probes 56, candidates 3,072, refined 50, patience 306; the defaults"
     )
     assert lines[6].split("  ")[-1] == "p95 ms"
     assert len({len(line) for line in lines[6:18]}) == 1  # a table
@@ -91,7 +91,13 @@ def test_json(run: Run, vectors: str) -> None:
     )
     assert {"are_own", "recall", "interval", "p50", "p95", "score_error", "points"} <= set(record)
     assert (record["made_from"], record["score_error"]) == ("stored vectors", None)
-    assert set(record["points"][0]["parameters"]) == {"supers", "probes", "candidates", "refined"}
+    assert set(record["points"][0]["parameters"]) == {
+        "supers",
+        "probes",
+        "candidates",
+        "refined",
+        "patience",
+    }
     assert record["target"]["reached"]
     with gingham.open(vectors, read_only=True) as opened:
         audit = opened.audit(sample=12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -88,7 +89,7 @@ def in_fresh_thread(work: Callable[[], Any]) -> Any:
 
 @given(
     seed=seeds,
-    n_query=st.integers(1, 100) | st.sampled_from([16, 17, 31, 32, 33, 48, 49, 64]),
+    n_query=st.integers(1, 100) | st.sampled_from([12, 13, 31, 32, 33, 44, 45, 64]),
     dim=st.sampled_from([1, 2, 24, 128]),
     zeros=st.sampled_from([0.0, 0.3, 1.0]),
     coarse=st.booleans(),
@@ -103,10 +104,10 @@ def test_pooling(seed: int, n_query: int, dim: int, zeros: float, coarse: bool) 
     found = _compiled().pool(query)
     assert found.tobytes() == reference_search.pool(query).tobytes()
     assert len(found) == sum(
-        size if size <= 16 or not query.any() else 16
+        size if size <= 12 or not query.any() else 12
         for size in (min(32, n_query - first) for first in range(0, n_query, 32))
     )
-    if n_query <= 16:
+    if n_query <= 12:
         assert found.tobytes() == query.tobytes()
     else:  # sums stay sums, to the rounding of the grid
         step = np.abs(query).max() / 127
@@ -180,6 +181,8 @@ def test_probing_centroids_that_no_sample_stands_for(order: str, probes: int) ->
     probes=st.integers(1, 6) | st.just(EVERY),
     candidates=st.integers(1, 40) | st.just(EVERY),
     refined=st.integers(1, 20) | st.just(EVERY),
+    k=st.integers(1, 8) | st.just(EVERY),
+    patience=st.integers(1, 70) | st.just(EVERY),
     share=st.sampled_from([None, 0.0, 0.5, 1.0]),
 )
 @settings(max_examples=150, deadline=None)
@@ -194,6 +197,8 @@ def test_gathering_and_searching(
     probes: int,
     candidates: int,
     refined: int,
+    k: int,
+    patience: int,
     share: float | None,
 ) -> None:
     random = np.random.default_rng(seed)
@@ -208,6 +213,7 @@ def test_gathering_and_searching(
         coder.codebook, query, parts, eligible, supers, probes, candidates
     )
     sizes = {"supers": supers, "probes": probes, "candidates": candidates, "refined": refined}
+    sizes |= {"k": k, "patience": patience}
     expected = clustered.search(coder, parts, eligible, query, **sizes, instructions="reference")
     for name in SETS:
         native = [part.native for part in parts]
@@ -251,6 +257,43 @@ def test_sifting_looks_at_tokens_near_the_query_alone(bits: Bits) -> None:
         best = whole.passages[np.sort(np.argsort(-whole.scores, kind="stable")[:5])]
         differ += best.tolist() != expected.passages.tolist()
     assert differ > 0  # or the test would show nothing
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_sifting_ends_where_nothing_better_comes(bits: Bits) -> None:
+    random = np.random.default_rng(bits)
+    coder = drawn_coder(random, bits, 24, 40)
+    parts = [drawn_segment(random, coder, random.integers(1, 9, 700).tolist()) for _ in range(2)]
+    ended = set()
+    for n_query in (1, 5, 20):
+        query = unit_vectors(random, n_query, 24)
+        few = reference_search.pool(query)
+        found = reference_search.gather(coder.codebook, few, parts, [None, None], EVERY, 9, EVERY)
+        assert len(found) > 500
+        sizes = {"supers": EVERY, "probes": 9, "candidates": EVERY, "refined": 30}
+        every = clustered.search(
+            coder, parts, [None, None], query, **sizes, instructions="reference"
+        )
+        for k, patience in ((1, 1), (1, 64), (10, 64), (10, 200), (30, 100), (10, EVERY)):
+            sizes |= {"k": k, "patience": patience}
+            expected = clustered.search(
+                coder, parts, [None, None], query, **sizes, instructions="reference"
+            )
+            whole = as_bytes(expected) == as_bytes(every)
+            ended.add(whole)
+            assert whole or patience < EVERY
+            for name, threads in itertools.product(SETS, (1, 3)):
+                again = clustered.search(
+                    coder,
+                    parts,
+                    [None, None],
+                    query,
+                    **sizes,
+                    threads=threads,
+                    instructions=name,
+                )
+                assert as_bytes(again) == as_bytes(expected)
+    assert ended == {True, False}  # or the test would show nothing
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -540,15 +583,15 @@ def test_arrays_that_do_not_fit_each_other_are_refused() -> None:
     native, name = _compiled(), SETS[0]
     short = np.zeros(0, dtype=np.uint64)
     for arguments in (
-        (query[:, :23].copy(), coder.native, [sound.native], [None], 1, 1, 1, 1, 1, name),
-        (query[:0], coder.native, [sound.native], [None], 1, 1, 1, 1, 1, name),
-        (query, coder.native, [sound.native], [], 1, 1, 1, 1, 1, name),
-        (query, coder.native, [sound.native], [short], 1, 1, 1, 1, 1, name),
-        (query, coder.native, [sound.native], [None], 0, 1, 1, 1, 1, name),
-        (query, coder.native, [sound.native], [None], 1, 0, 1, 1, 1, name),
-        (query, coder.native, [sound.native], [None], 1, 1, 0, 1, 1, name),
-        (query, coder.native, [sound.native], [None], 1, 1, 1, 0, 1, name),
-        (query, coder.native, [sound.native], [None], 1, 1, 1, 1, 1, "mmx"),
+        (query[:, :23].copy(), coder.native, [sound.native], [None], *[1] * 7, name),
+        (query[:0], coder.native, [sound.native], [None], *[1] * 7, name),
+        (query, coder.native, [sound.native], [], *[1] * 7, name),
+        (query, coder.native, [sound.native], [short], *[1] * 7, name),
+        *(
+            (query, coder.native, [sound.native], [None], *([1] * i), 0, *([1] * (6 - i)), name)
+            for i in range(6)  # all but the number of threads
+        ),
+        (query, coder.native, [sound.native], [None], *[1] * 7, "mmx"),
     ):
         with pytest.raises(ValueError):
             native.search(*arguments)

@@ -238,8 +238,10 @@ def test_the_defaults_suit_every_size(k: int, passages: int) -> None:
     assert parameters.candidates >= parameters.refined
 
 
-@pytest.mark.parametrize("values", [(0, 1, 1, 1), (1, 1, 1, (1 << 20) + 1), (1, True, 1, 1)])
-def test_parameters_have_a_range(values: tuple[int, int, int, int]) -> None:
+@pytest.mark.parametrize(
+    "values", [(0, 1, 1, 1), (1, 1, 1, (1 << 20) + 1), (1, True, 1, 1), (1, 1, 1, 1, 0)]
+)
+def test_parameters_have_a_range(values: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="whole number from 1 to"):
         SearchParameters(*values)
 

@@ -30,7 +30,7 @@ def ladder(default: SearchParameters, current: SearchParameters) -> dict[str, Se
     rungs.update({f"all × {f:g}": default.wider(f) for f in (0.25, 0.5, 2, 4, 8)})
     for factor in (0.5, 2, 4):
         wider = default.wider(factor)
-        rungs[f"candidates × {factor:g}"] = replace(default, candidates=wider.candidates)
+        rungs[f"patience × {factor:g}"] = replace(default, patience=wider.patience)
     for factor in (0.5, 2):
         wider = default.wider(factor)
         rungs[f"probes × {factor:g}"] = replace(default, supers=wider.supers, probes=wider.probes)
@@ -107,8 +107,14 @@ def choose(
 
 def _middle(one: SearchParameters, other: SearchParameters) -> SearchParameters:
     """Halfway between two settings, by ratio."""
-    pairs = zip(asdict(one).items(), asdict(other).values(), strict=True)
-    return SearchParameters(**{name: round(math.sqrt(a * b)) for (name, a), b in pairs})
+
+    def sizes(of: SearchParameters) -> dict[str, int]:
+        endless = {} if of.patience is not None else {"patience": of.candidates}
+        return asdict(of) | endless
+
+    pairs = zip(sizes(one).items(), sizes(other).values(), strict=True)
+    middle = SearchParameters(**{name: round(math.sqrt(a * b)) for (name, a), b in pairs})
+    return replace(middle, patience=None) if one.patience is other.patience is None else middle
 
 
 def points(curve: Sequence[Measured], seed: int) -> tuple[AuditPoint, ...]:

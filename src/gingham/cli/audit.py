@@ -162,13 +162,13 @@ def _write(collection: str, audit: Audit) -> None:
 
 
 def _write_curve(audit: Audit, name: str) -> None:
-    header = ("", "supers", "probes", "candidates", "refined", name, "95 % interval", "p50 ms")
-    rows: list[tuple[str, ...]] = [(*header, "p95 ms")]
+    sizes = asdict(audit.points[0].parameters)
+    rows: list[tuple[str, ...]] = [("", *sizes, name, "95 % interval", "p50 ms", "p95 ms")]
     for point in audit.points:
         rows.append(
             (
                 f"{'*' if point.on_front else ' '} {point.label}",
-                *(str(value) for value in asdict(point.parameters).values()),
+                *(_size(value) for value in asdict(point.parameters).values()),
                 f"{point.recall:.4f}",
                 "" if point.interval is None else "{:.4f} to {:.4f}".format(*point.interval),
                 f"{point.p50:.2f}",
@@ -208,7 +208,11 @@ def _write_target(audit: Audit, target: AuditTarget) -> None:
 
 
 def _parameters(parameters: SearchParameters) -> str:
-    return ", ".join(f"{name} {value:,}" for name, value in asdict(parameters).items())
+    return ", ".join(f"{name} {_size(value)}" for name, value in asdict(parameters).items())
+
+
+def _size(value: int | None) -> str:
+    return "endless" if value is None else f"{value:,}"
 
 
 def _interval(interval: Interval | None, form: str = ".4f") -> str:

@@ -205,6 +205,8 @@ def search(
     probes: int,
     candidates: int,
     refined: int,
+    k: int | None = None,
+    patience: int | None = None,
     threads: int | None = None,
     instructions: str | None = None,
 ) -> Refined:
@@ -218,8 +220,11 @@ def search(
         query: (n_query, dim) float32, finite, at least one vector.
         supers: super-centroids whose children are probed, for each query vector.
         probes: centroids whose lists are gathered, for each query vector.
-        candidates: passages that are sifted, by the tokens near the query.
+        candidates: passages that are sifted at most, by the tokens near the query.
         refined: passages that are scored in full.
+        k: passages that are wanted; `refined` where None.
+        patience: sifting ends once so many candidates in a row are not among the k best; None for
+            never.
         threads: for sifting and refining.
         instructions: an instruction set in place of the chosen one, for tests.
 
@@ -227,8 +232,10 @@ def search(
         CorruptionError: a posting list or an offset is damaged.
     """
     name = instruction_set() if instructions is None else instructions
+    k = refined if k is None else k
+    patience = candidates if patience is None else patience
     if name == "reference":
-        sizes = (supers, probes, candidates, refined)
+        sizes = (supers, probes, candidates, k, patience, refined)
         return Refined(*reference_search.search(coder, segments, eligible, query, *sizes))
     try:
         found = _compiled().search(
@@ -239,6 +246,8 @@ def search(
             supers,
             probes,
             candidates,
+            k,
+            patience,
             refined,
             resolve_threads(threads),
             name,

@@ -31,8 +31,9 @@ Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 
-TOGETHER, LEFT = 32, 16  # of so many query vectors so many are left
-NEARER = 4  # times the probes: so many centroids are near a query vector
+TOGETHER, LEFT = 32, 12  # of so many query vectors so many are left
+LOOKS = 64  # candidates between two looks at whether the rest may be given up
+FARTHER = 29  # 64ths: how far below the imputed is near, of what the best is above it
 
 
 def search(
@@ -43,6 +44,8 @@ def search(
     supers: int,
     probes: int,
     candidates: int,
+    k: int,
+    patience: int,
     refined: int,
 ) -> tuple[Float32, Int64, Int64]:
     """All stages, as `gingham.kernels.clustered.search` describes them.
@@ -55,14 +58,14 @@ def search(
     """
     book, few = coder.codebook, pool(query)
     found = gather(book, few, segments, eligible, supers, probes, candidates)
-    kept = sift(book, few, segments, found, supers, probes, refined)
+    kept = sift(book, few, segments, found, supers, probes, k, patience, refined)
     pairs = kept[:, :2].tolist()
     scores = [_maxsim(segments[segment], query, passage) for segment, passage in pairs]
     return np.array(scores, dtype=np.float32), kept[:, 0].copy(), kept[:, 1].copy()
 
 
 def pool(query: Float32) -> Float32:
-    """A query in fewer vectors: of each 32 the two most alike are summed, until 16 are left.
+    """A query in fewer vectors: of each 32 the two most alike are summed, until 12 are left.
 
     Most alike are those of the least (1 - cosine) * vectors that the lesser sum is made of, which
     is 0 where one is zero; of equals the first pair. Their sum stands where the first of them
@@ -72,7 +75,7 @@ def pool(query: Float32) -> Float32:
         query: (n_query, dim) float32.
 
     Returns:
-        (n, dim) float32; what has up to 16 vectors, a whole query or its rest, stays as it is.
+        (n, dim) float32; what has up to 12 vectors, a whole query or its rest, stays as it is.
     """
     step = np.abs(query).max(initial=0) / np.float32(127)
     pooled = [query[:0]]
@@ -89,9 +92,11 @@ def _joined(sums: Int64) -> Int64:
     weights = np.ones(len(sums), dtype=np.int64)
     while len(sums) > LEFT:
         products = (sums @ sums.T).astype(np.float64)
-        squares = np.diag(products)[:, None] * np.diag(products)
-        cosines = products / np.sqrt(np.where(squares > 0, squares, 1.0))
-        unlike = np.where(squares > 0, (1 - cosines) * np.minimum(weights[:, None], weights), 0.0)
+        squares = np.diag(products)
+        inverses = np.where(squares > 0, 1 / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0)
+        unlike = 1 - products * inverses[:, None] * inverses
+        unlike *= np.minimum(weights[:, None], weights)
+        unlike[inverses == 0], unlike[:, inverses == 0] = 0, 0
         unlike[np.tril_indices(len(sums))] = np.inf
         a, b = np.unravel_index(unlike.argmin(), unlike.shape)
         for each in (sums, weights):
@@ -134,10 +139,12 @@ def _looked_into(codebook: Codebook, query: Float32, supers: int) -> tuple[Int64
 
 
 def _near(codebook: Codebook, query: Float32, supers: int, probes: int) -> Bools:
-    """(n_centroids) whether a centroid is among the best 4 * probes + 1 of any query vector."""
+    """(n_centroids) whether a centroid is near any query vector, see `sift`."""
     numbers, products = _looked_into(codebook, query, supers)
+    chosen = probe(codebook, query, supers, probes)[1]
+    best, imputed = chosen[:, :1], chosen[:, -1:]
     near = np.zeros(len(codebook.centroids), dtype=np.bool_)
-    near[numbers[_best(products, NEARER * probes + 1)]] = True
+    near[numbers] = (products >= imputed - ((best - imputed) * FARTHER >> 6)).any(axis=0)
     return near
 
 
@@ -166,9 +173,9 @@ def gather(
         candidates: how many to return.
 
     Returns:
-        (n, 3) int64: segment, passage and sum of the eligible passages with the largest sums (the
-        earlier where equal), in the order of segments and passages. Passages that no gathered list
-        names are never among them.
+        (n, 3) int64: segment, passage and sum of the eligible passages with the largest sums, in
+        that order, the earlier where equal. Passages that no gathered list names are never among
+        them.
 
     Raises:
         CorruptionError: a list of a probed centroid is damaged.
@@ -198,8 +205,7 @@ def gather(
         passages = np.flatnonzero(named)
         rows.append(np.stack([np.full_like(passages, number), passages, sums[passages]], axis=1))
     every = np.concatenate(rows)
-    chosen = np.argsort(-every[:, 2], kind="stable")[:candidates]
-    return every[np.sort(chosen)]
+    return every[np.argsort(-every[:, 2], kind="stable")[:candidates]]
 
 
 def sift(
@@ -209,12 +215,17 @@ def sift(
     candidates: Int64,
     supers: int,
     probes: int,
+    k: int,
+    patience: int,
     kept: int,
 ) -> Int64:
     """The candidates with the largest MaxSim over tokens whose centroids are near the query.
 
-    Near are for each query vector its best 4 * probes + 1, of those that `probe` chooses from. The
-    other tokens are far from every query vector and seldom are a maximum.
+    Near is, of the centroids that `probe` chooses from, what lies at most 29 / 64 as far below what
+    is imputed as the best lies above it, in products with any one query vector. The other tokens
+    are far from every query vector and seldom are a maximum. After each 64 candidates
+    it is asked whether the last `patience` were all, when they came, below the `k` best so far:
+    then the rest are given up.
 
     Args:
         codebook: of the segments.
@@ -223,22 +234,30 @@ def sift(
         candidates: (n, 3) int64, what `gather` returns.
         supers: as `probe`.
         probes: as `probe`.
+        k: passages that are wanted in the end.
+        patience: see above.
         kept: how many are kept.
 
     Returns:
-        (n, 3) int64: the best, the earlier where equal, in the order that they came in; all of
+        (n, 3) int64: the best, the first where equal, in the order of segments and passages; all of
         them, unscored, where there are no more than `kept`.
 
     Raises:
         CorruptionError: an offset of a candidate is damaged.
     """
-    if len(candidates) <= kept:
-        return candidates
-    near = _near(codebook, query, supers, probes)
-    pairs = candidates[:, :2].tolist()
-    scores = [_maxsim(segments[segment], query, passage, near) for segment, passage in pairs]
-    chosen = np.argsort(-np.array(scores), kind="stable")[:kept]
-    return candidates[np.sort(chosen)]
+    if len(candidates) > kept:
+        near = _near(codebook, query, supers, probes)
+        scores: list[np.float32] = []
+        last = 0  # that was among the k best when it came
+        for segment, passage, _ in candidates.tolist():
+            number, score = len(scores), _maxsim(segments[segment], query, passage, near)
+            if sum(other >= score for other in scores) < k:
+                last = number
+            scores.append(score)
+            if len(scores) % LOOKS == 0 and number - last >= patience:
+                break
+        candidates = candidates[np.argsort(-np.array(scores), kind="stable")[:kept]]
+    return candidates[np.lexsort((candidates[:, 1], candidates[:, 0]))]
 
 
 def score(passages: CodedPassages, query: Float32, selection: Int64) -> Float32:

@@ -9,6 +9,9 @@ from typing import Any
 from gingham.errors import InputError
 
 _LARGEST = 1 << 20
+FEWEST = (
+    10  # so many best are watched where fewer are wanted: the best one alone changes too seldom
+)
 _ORDINARY = 60_000  # passages of the collection that the defaults were measured on
 
 
@@ -22,8 +25,10 @@ class SearchParameters:
     Attributes:
         supers: for each vector of the (pooled) query, so many super-centroids are looked into.
         probes: for each, the posting lists of so many centroids are gathered.
-        candidates: so many passages are sifted, by their tokens near the query.
+        candidates: so many passages are sifted at most, by their tokens near the query.
         refined: so many of them are scored in full; raised to k where it is less.
+        patience: sifting ends once so many candidates in a row are not among the best k (or 10,
+            where k is less), looked at after each 64; None for never.
 
     Raises:
         InputError: a value is not from 1 to 2^20.
@@ -33,25 +38,28 @@ class SearchParameters:
     probes: int
     candidates: int
     refined: int
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         for name, value in asdict(self).items():
+            if name == "patience" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
                 raise InputError(f"{name} must be a whole number from 1 to {_LARGEST}, got {value}")
 
     @classmethod
     def default(cls, k: int, passages: int) -> SearchParameters:
         """What a search for k passages among so many uses: a function of these two only."""
-        # A guess that is a little too slow: recall fell from .955 at 20,000 to .940 at 184,000
-        # passages (docs/engine.md).
-        growth = max(1.0, (passages / _ORDINARY) ** 0.25)
-        refined = 44 + 2 * k
+        # Measured with k of 1 to 1,000 on 58,000 and 185,000 passages (docs/log.md).
+        deeper = max(1.0, (k / 10) ** 0.15)
+        growth = max(1.0, (passages / _ORDINARY) ** (1 / 3))
         return cls(
-            supers=8,
-            probes=56,
-            candidates=max(round(820 * growth) + 12 * max(0, k - 10), refined),
-            refined=refined,
+            supers=round(8 * deeper),
+            probes=round(56 * deeper),
+            candidates=min(round((3000 + 24 * k) * growth), _LARGEST),
+            refined=44 + 2 * k,
+            patience=min(round((300 + 2 * k) * growth), _LARGEST),
         )
 
     @classmethod
@@ -62,7 +70,7 @@ class SearchParameters:
             InputError: a name is missing or unknown, or a value out of range.
         """
         names = {field.name for field in fields(cls)}
-        if set(values) != names:
+        if set(values) | {"patience"} != names:
             raise InputError(
                 f"search parameters are {', '.join(sorted(names))}; got {', '.join(sorted(values))}"
             )
@@ -75,5 +83,9 @@ class SearchParameters:
             return min(_LARGEST, max(1, round(value * factor)))
 
         return SearchParameters(
-            scaled(self.supers), scaled(self.probes), scaled(self.candidates), scaled(self.refined)
+            scaled(self.supers),
+            scaled(self.probes),
+            scaled(self.candidates),
+            scaled(self.refined),
+            None if self.patience is None else scaled(self.patience),
         )

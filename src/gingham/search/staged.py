@@ -18,10 +18,12 @@ from gingham.index.clustered_segment import LONGEST_QUERY, ClusteredSegment
 from gingham.index.snapshot import Snapshot
 from gingham.kernels import clustered
 from gingham.search.exhaustive import ScoredPassages, score_segments
-from gingham.search.parameters import SearchParameters
+from gingham.search.parameters import FEWEST, SearchParameters
 
 _WIDEST = 8.0  # a selective filter widens the search up to this
-_WORTH_ALL = 2  # so many times the candidates are scored whole rather than searched
+_WORTH_ALL = (
+    4  # so many times the patience, or half the candidates, are scored rather than searched
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +72,9 @@ class Plan:
         for positions in by_codebook.values():
             assert parameters is not None
             sizes = {p: self._count(p) for p in positions}
-            if sum(sizes.values()) <= _WORTH_ALL * parameters.candidates:
+            if sum(sizes.values()) <= _WORTH_ALL * min(
+                parameters.candidates // 2, parameters.patience or parameters.candidates
+            ):
                 self._whole.extend(positions)
             else:
                 self._groups.append(self._group([p for p in positions if sizes[p]]))
@@ -142,6 +146,8 @@ class Plan:
                 probes=math.ceil(chosen.probes * widened),
                 candidates=max(chosen.candidates, wanted),
                 refined=max(chosen.refined, wanted),
+                k=max(wanted, FEWEST),
+                patience=chosen.patience,
                 threads=threads,
             )
         except CorruptionError as error:
