@@ -8,6 +8,7 @@ into the children of the best few supers finds nearly what it would find among a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,7 @@ TOKENS_PER_CENTROID = {1: 96, 2: 96, 4: 64, 8: 64}
 SAMPLE_PER_CENTROID = 48
 LARGEST_SAMPLE = 1 << 23  # rows: 1 GiB at 128 dimensions
 _SAMPLE_PER_SUPER = 256
+_ROWS_AT_ONCE = 1 << 20
 _SUPER_ROUNDS = 8
 _CHILD_ROUNDS = 6
 FINE_SAMPLE = 1 << 16  # vectors that levels and points are fitted to
@@ -79,6 +81,7 @@ def train(
     bits: Bits,
     scale: float,
     threads: int | None = None,
+    report: Callable[[int], None] | None = None,
 ) -> Codebook:
     """Fit a codebook.
 
@@ -90,6 +93,7 @@ def train(
         bits: of the residual, a dimension.
         scale: of the grid.
         threads: the result does not depend on it.
+        report: told how many of the centroids are done.
     """
     n_supers = min(sizes.supers, len(rows))
     few = rows[order[: n_supers * _SAMPLE_PER_SUPER]]
@@ -102,12 +106,35 @@ def train(
     counts = np.bincount(parents, minlength=n_supers)
     supers, counts = supers[counts > 0], counts[counts > 0]
     children = _shares(counts, min(sizes.centroids, len(rows)))
-    groups = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    centroids = clustered.kmeans(
-        rows[np.argsort(parents, kind="stable")], groups, children, _CHILD_ROUNDS, threads
-    )
+    centroids = _children_of(rows, parents, counts, children, threads, report)
     levels, points = _residuals(supers, children, centroids, vectors[:FINE_SAMPLE], bits, scale)
     return Codebook(bits, vectors.shape[1], scale, supers, children, centroids, points, levels)
+
+
+def _children_of(
+    rows: Int8,
+    parents: npt.NDArray[np.uint32],
+    counts: Int64,
+    children: Int64,
+    threads: int | None,
+    report: Callable[[int], None] | None,
+) -> Int8:
+    """Each super's children, of its own rows; some supers at a time, since their rows are copied."""
+    order = np.argsort(parents, kind="stable")
+    groups = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    centroids = np.empty((int(children[-1]), rows.shape[1]), dtype=np.int8)
+    first = 0
+    while first < len(counts):
+        last = int(np.searchsorted(groups, groups[first] + _ROWS_AT_ONCE, side="right")) - 1
+        last = max(first + 1, last)
+        own, made = groups[first : last + 1], children[first : last + 1]
+        centroids[made[0] : made[-1]] = clustered.kmeans(
+            rows[order[own[0] : own[-1]]], own - own[0], made - made[0], _CHILD_ROUNDS, threads
+        )
+        if report is not None:
+            report(int(made[-1]))
+        first = last
+    return centroids
 
 
 def _shares(counts: Int64, total: int) -> Int64:

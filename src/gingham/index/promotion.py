@@ -70,8 +70,8 @@ def train(
 ) -> Codebook:
     """A codebook for collections of the size and kind of these segments. Seeded.
 
-    Memory: the sample, at most 2^23 rows of int8 (1 GiB at 128 dimensions), and as much again while
-    it is sorted by super-centroid.
+    Memory: the sample, at most 2^23 rows of int8 (1 GiB at 128 dimensions), and about 50 bytes a
+    row beside it; what is read from the segments is mapped.
     """
     tokens = sum(segment.record.tokens for segment in segments)
     dim = segments[0].record.dim
@@ -92,9 +92,13 @@ def train(
         rows[start : start + len(block)] = quantize_rows(
             _vectors_at(segments, block), scale, rows.shape[1], threads
         )
-    if report is not None:
-        report(OptimizeProgress("clustering", 0, sizes.centroids))
-    return training.train(rows, order, fine, sizes, bits, scale, threads)
+
+    def clustered(done: int) -> None:
+        if report is not None:
+            report(OptimizeProgress("clustering", done, sizes.centroids))
+
+    clustered(0)
+    return training.train(rows, order, fine, sizes, bits, scale, threads, clustered)
 
 
 def _vectors_at(segments: Sequence[Segment], positions: Int64) -> Float32:

@@ -115,7 +115,7 @@ def _found(snapshot: Snapshot, scored: ScoredPassages, rows: Int64) -> list[Foun
     """The ranked rows as values; arrays to the end, since a deep ranking has a thousand."""
     origins, places = scored.segments[rows], scored.rows[rows]
     spans = np.empty((len(rows), 2), dtype=np.int64)
-    for position in np.unique(origins).tolist():
+    for position in set(origins.tolist()):
         chosen = origins == position
         spans[chosen] = snapshot.segments[position].spans[places[chosen]]
     numbers, scores = scored.numbers[rows].tolist(), scored.scores[rows].tolist()
@@ -142,8 +142,10 @@ def rank(scored: ScoredPassages, k: int, *, group: bool) -> Int64:
         order = np.lexsort((scored.rows[rows], scored.numbers[rows], -scored.scores[rows]))
         rows = rows[order]
         if group:
-            _, first = np.unique(scored.numbers[rows], return_index=True)
-            rows = rows[np.sort(first)]
+            numbers = scored.numbers[rows].tolist()
+            first = {number: i for i, number in reversed([*enumerate(numbers)])}
+            if len(first) < len(numbers):
+                rows = rows[np.sort(np.array([*first.values()]))]
         if len(rows) >= k or depth >= n:
             return rows[:k]
         depth = min(n, depth * 4)

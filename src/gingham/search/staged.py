@@ -125,8 +125,11 @@ class Plan:
             return score_segments(
                 self._snapshot, range(len(self._eligible)), query, self._eligible, threads
             )
-        parts = [score_segments(self._snapshot, self._whole, query, self._eligible, threads)]
-        parts.extend(self._staged(group, query, k, threads) for group in self._groups)
+        parts = [self._staged(group, query, k, threads) for group in self._groups]
+        if self._whole or not parts:
+            parts.append(
+                score_segments(self._snapshot, self._whole, query, self._eligible, threads)
+            )
         return ScoredPassages.concatenate(parts)
 
     def _staged(self, group: _Group, query: Float32, k: int, threads: int | None) -> ScoredPassages:
