@@ -12,7 +12,8 @@ namespace gingham {
 namespace {
 
 constexpr std::size_t kTokensAtOnce = 64;     // decoded rows stay in the first cache
-constexpr std::size_t kWorkOfThread = 1 << 14;  // tokens that are worth a thread: some 0.3 ms
+// Tokens that are worth a thread, some 0.4 ms: few of those that are sifted are near and scored.
+constexpr std::size_t kWorkOfThread = 1 << 14, kSiftingOfThread = 1 << 16;
 
 struct Run {
     const std::uint8_t *codes, *residuals;
@@ -135,10 +136,12 @@ private:
     AlignedArray<std::int8_t> rows_;
 };
 
-std::size_t workers_for(const std::vector<Run>& runs, std::size_t threads) {
+// For the first `n` runs.
+std::size_t workers_for(const std::vector<Run>& runs, std::size_t n, std::size_t work_of_thread,
+                        std::size_t threads) {
     std::size_t n_tokens = 0;
-    for (const Run& run : runs) n_tokens += run.n_tokens;
-    return std::max<std::size_t>(1, std::min(threads, n_tokens / kWorkOfThread + 1));
+    for (std::size_t i = 0; i < n; ++i) n_tokens += runs[i].n_tokens;
+    return std::max<std::size_t>(1, std::min(threads, n_tokens / work_of_thread + 1));
 }
 
 void score_runs(const std::vector<Run>& runs, std::size_t begin, std::size_t end,
@@ -186,7 +189,9 @@ std::vector<Candidate> sift(const PackedQuery& query, const Codebook& codebook,
     if (candidates.size() > n_kept) {
         const Residuals& codec = codebook.residuals;
         const auto runs = runs_of(codec, segments, candidates.data(), candidates.size());
-        const std::size_t n = runs.size(), workers = workers_for(runs, threads);
+        const std::size_t n = runs.size();
+        const std::size_t likely = patience < n / 2 ? patience + patience / 2 : n;
+        const std::size_t workers = workers_for(runs, likely, kSiftingOfThread, threads);
         std::vector<float> scores(n);
         Patience rule(k, patience);
         std::size_t done = 0;
@@ -196,9 +201,8 @@ std::vector<Candidate> sift(const PackedQuery& query, const Codebook& codebook,
                 ends = rule.ends_after(done, scores[done] = scorer.next());
         } else {
             // More at once than may be needed, so that threads are worth their start.
-            const std::size_t at_once = std::max<std::size_t>(2 * patience, 256 * workers);
             while (done < n && !ends) {
-                const std::size_t end = std::min(n, done + at_once);
+                const std::size_t end = std::min(n, done + std::max<std::size_t>(likely, 256));
                 score_runs(runs, done, end, near.data(), query, codec, set, workers, scores.data());
                 for (; done < end && !ends; ++done) ends = rule.ends_after(done, scores[done]);
             }
@@ -227,8 +231,8 @@ void refine(const PackedQuery& query, const Codebook& codebook,
             const std::vector<Segment>& segments, const Candidate* candidates, std::size_t n,
             float* scores, std::size_t threads, const InstructionSet& set) {
     const auto runs = runs_of(codebook.residuals, segments, candidates, n);
-    score_runs(runs, 0, n, nullptr, query, codebook.residuals, set, workers_for(runs, threads),
-               scores);
+    const std::size_t workers = workers_for(runs, n, kWorkOfThread, threads);
+    score_runs(runs, 0, n, nullptr, query, codebook.residuals, set, workers, scores);
 }
 
 }  // namespace gingham

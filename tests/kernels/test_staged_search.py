@@ -324,19 +324,28 @@ def test_with_every_list_and_candidate_a_search_is_exhaustive(bits: Bits) -> Non
 def test_threads_do_not_change_a_byte(name: str) -> None:
     random = np.random.default_rng(5)
     coder = drawn_coder(random, 4, 24, 50)
-    part = drawn_segment(random, coder, [*[120] * 400, 0, 3000])
+    part = drawn_segment(random, coder, [*[900] * 250, 0, 3000])  # enough for two threads
     query = unit_vectors(random, 32, 24)
-    sizes = {"supers": 4, "probes": 4, "candidates": 390, "refined": 300}
-    results = [
-        as_bytes(
-            clustered.search(
-                coder, [part], [None], query, **sizes, threads=threads, instructions=name
+    sizes = {"supers": 4, "probes": 4, "candidates": 240, "refined": 20}
+    for patience in (64, None):
+        one, *others = (
+            as_bytes(
+                clustered.search(
+                    coder,
+                    [part],
+                    [None],
+                    query,
+                    **sizes,
+                    k=5,
+                    patience=patience,
+                    threads=threads,
+                    instructions=name,
+                )
             )
+            for threads in (1, 2, 3)
         )
-        for threads in (1, 2, 3)
-    ]
-    assert results[0] == results[1] == results[2]
-    selection = np.array([401, 3, 3, 400], dtype=np.int64)
+        assert others == [one, one]
+    selection = np.array([251, 3, 3, 250], dtype=np.int64)
     every = clustered.score(part, query, threads=1, instructions=name)
     for threads in (1, 2):
         some = clustered.score(part, query, selection, threads=threads, instructions=name)

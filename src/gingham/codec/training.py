@@ -119,7 +119,7 @@ def _children_of(
     threads: int | None,
     report: Callable[[int], None] | None,
 ) -> Int8:
-    """Each super's children, of its own rows; some supers at a time, since their rows are copied."""
+    """Each super's children, of its own rows; some supers at a time, as their rows are copied."""
     order = np.argsort(parents, kind="stable")
     groups = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     centroids = np.empty((int(children[-1]), rows.shape[1]), dtype=np.int8)
