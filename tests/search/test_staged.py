@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,16 @@ def test_a_snapshot_is_planned_once_for_all_queries(
     monkeypatch.setattr(Plan, "__init__", init)
     large.search_many(topic_vectors([5] * 6, seed=1), k=5, parameters=SMALL)
     assert len(plans) == 1
+
+
+@pytest.mark.parametrize("parameters", [TINY, SMALL, WIDEST, SearchParameters.default(10, 1000)])
+def test_a_selective_filter_widens_the_search(parameters: SearchParameters) -> None:
+    before = asdict(parameters)
+    for share in (1.0, 0.5, 0.1, 1e-9):
+        wide = asdict(parameters.among(share))  # still in range
+        assert all(value is None or value >= before[name] for name, value in wide.items())
+        before = wide
+    assert parameters.among(1.0) == parameters
+    eighth = SearchParameters(8, 50, 2000, 60, 300).among(1 / 8)
+    assert eighth == SearchParameters(64, 400, 2000, 170, 849)
+    assert SearchParameters(8, 50, 2000, 60).among(1e-6) == SearchParameters(64, 400, 2000, 170)

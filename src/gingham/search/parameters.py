@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import Any
 from gingham.errors import InputError
 
 _LARGEST = 1 << 20
+_WIDEST = 8.0  # how much a selective filter widens a search at most
 FEWEST = (
     10  # so many best are watched where fewer are wanted: the best one alone changes too seldom
 )
@@ -80,14 +82,30 @@ class SearchParameters:
 
     def wider(self, factor: float) -> SearchParameters:
         """All sizes times a factor."""
-
-        def scaled(value: int) -> int:
-            return min(_LARGEST, max(1, round(value * factor)))
-
         return SearchParameters(
-            scaled(self.supers),
-            scaled(self.probes),
-            scaled(self.candidates),
-            scaled(self.refined),
-            None if self.patience is None else scaled(self.patience),
+            _scaled(self.supers, factor),
+            _scaled(self.probes, factor),
+            _scaled(self.candidates, factor),
+            _scaled(self.refined, factor),
+            None if self.patience is None else _scaled(self.patience, factor),
         )
+
+    def among(self, share: float) -> SearchParameters:
+        """For a search of which only a share, above 0, of the passages may be found.
+
+        The best of these are farther from the query, and lie about as in a collection of their
+        own where what selects them has to do with what they say.
+        """
+        factor = min(_WIDEST, 1 / share)
+        patience = self.patience
+        return SearchParameters(
+            _scaled(self.supers, factor),
+            _scaled(self.probes, factor),
+            self.candidates,
+            min(_scaled(self.refined, math.sqrt(factor)), max(self.refined, self.candidates)),
+            None if patience is None else _scaled(patience, math.sqrt(factor)),
+        )
+
+
+def _scaled(size: int, factor: float) -> int:
+    return min(_LARGEST, max(1, math.ceil(size * factor - 1e-9)))

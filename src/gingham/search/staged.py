@@ -6,7 +6,6 @@ that they share, filters become bitmaps, and it is decided when scoring everythi
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +19,8 @@ from gingham.kernels import clustered
 from gingham.search.exhaustive import ScoredPassages, score_segments
 from gingham.search.parameters import FEWEST, SearchParameters
 
-_WIDEST = 8.0  # a selective filter widens the search up to this
-_WORTH_ALL = (
-    4  # so many times the patience, or half the candidates, are scored rather than searched
-)
+# Passages, in patiences or in halves of the candidates, that are rather scored whole than searched.
+_WORTH_ALL = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,14 +32,14 @@ class _Group:
         segments: the same, opened.
         bitmaps: of their eligible passages, None for all.
         eligible: how many passages may be found.
-        passages: how many there are.
+        parameters: how to search them.
     """
 
     positions: list[int]
     segments: list[ClusteredSegment]
     bitmaps: list[npt.NDArray[np.uint64] | None]
     eligible: int
-    passages: int
+    parameters: SearchParameters
 
 
 class Plan:
@@ -71,33 +68,28 @@ class Plan:
                 by_codebook.setdefault(segment.codebook.record.codebook, []).append(position)
         for positions in by_codebook.values():
             assert parameters is not None
-            sizes = {p: self._count(p) for p in positions}
-            if sum(sizes.values()) <= _WORTH_ALL * min(
-                parameters.candidates // 2, parameters.patience or parameters.candidates
-            ):
+            passages = sum(len(snapshot.segments[position].numbers) for position in positions)
+            sizes = {position: self._count(position) for position in positions}
+            n = sum(sizes.values())
+            chosen = parameters.among(n / passages) if 0 < n < passages else parameters
+            if n <= _WORTH_ALL * min(chosen.candidates // 2, chosen.patience or chosen.candidates):
                 self._whole.extend(positions)
             else:
-                self._groups.append(self._group([p for p in positions if sizes[p]]))
+                self._groups.append(self._group([p for p in positions if sizes[p]], n, chosen))
         self._whole.sort()
 
     def _count(self, position: int) -> int:
         chosen = self._eligible[position]
         return len(self._snapshot.segments[position].numbers) if chosen is None else len(chosen)
 
-    def _group(self, positions: list[int]) -> _Group:
+    def _group(self, positions: list[int], n: int, parameters: SearchParameters) -> _Group:
         segments, bitmaps = [], []
         for position in positions:
             segment = self._snapshot.segments[position]
             assert isinstance(segment, ClusteredSegment)
             segments.append(segment)
             bitmaps.append(_bitmap(self._eligible[position], len(segment.numbers)))
-        return _Group(
-            positions,
-            segments,
-            bitmaps,
-            sum(self._count(position) for position in positions),
-            sum(len(segment.numbers) for segment in segments),
-        )
+        return _Group(positions, segments, bitmaps, n, parameters)
 
     @property
     def is_complete(self) -> bool:
@@ -133,20 +125,16 @@ class Plan:
         return ScoredPassages.concatenate(parts)
 
     def _staged(self, group: _Group, query: Float32, k: int, threads: int | None) -> ScoredPassages:
-        assert self._parameters is not None
-        chosen = self._parameters
+        chosen = group.parameters
         wanted = min(k, group.eligible)
-        # Where few are eligible, the best of them are farther from the query than the best of all.
-        share = group.eligible / max(1, group.passages)
-        widened = min(_WIDEST, 1 / math.sqrt(share))
         try:
             found = clustered.search(
                 group.segments[0].codebook.coder,
                 [segment.passages for segment in group.segments],
                 group.bitmaps,
                 query,
-                supers=math.ceil(chosen.supers * widened),
-                probes=math.ceil(chosen.probes * widened),
+                supers=chosen.supers,
+                probes=chosen.probes,
                 candidates=max(chosen.candidates, wanted),
                 refined=max(chosen.refined, wanted),
                 k=max(wanted, FEWEST),
