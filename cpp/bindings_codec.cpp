@@ -1,6 +1,7 @@
 // Python's face of the codec and of the staged search: typed arrays in, checked, the GIL released.
 #include "bindings.h"
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -174,7 +175,8 @@ auto probe_arrays(const Floats2& query, const NativeCodebook& codebook, std::siz
                            owned(std::move(products), {found.size(), each}));
 }
 
-// Scores, segments and passages of the refined candidates.
+// Scores, segments and passages of the refined candidates; for whoever wonders where the time goes,
+// the seconds of each stage and how many candidates were sifted.
 auto search(const Floats2& query, const NativeCodebook& codebook,
             const std::vector<const NativeSegment*>& segments, const Bitmaps& eligible,
             std::size_t n_supers, std::size_t n_probes, std::size_t n_candidates, std::size_t k,
@@ -184,28 +186,42 @@ auto search(const Floats2& query, const NativeCodebook& codebook,
                 n_refined > 0,
             "parameters must be at least 1");
     const InstructionSet& set = instruction_set(instructions);
+    const Codebook& book = codebook.get();
     const std::vector<Segment> open = views(codebook, segments, eligible);
     std::vector<float> scores;
     std::vector<std::int64_t> places, passages;
+    std::vector<double> seconds;
+    std::size_t n_sifted = 0;
     {
         const nb::gil_scoped_release released;
-        const PackedQuery of = packed(query, codebook.get(), set);
-        const PackedQuery few = pooled(query, codebook.get(), set);
-        const Probed probed = probe(few, codebook.get(), n_supers, n_probes, set);
-        const auto candidates =
-            sift(few, codebook.get(), probed.near, open,
-                 gather(few, probed.best, open, n_candidates), k, patience, n_refined, threads, set);
-        scores.resize(candidates.size());
-        refine(of, codebook.get(), open, candidates.data(), candidates.size(), scores.data(),
-               threads, set);
-        for (const Candidate& candidate : candidates) {
+        auto last = std::chrono::steady_clock::now();
+        const auto stage_ends = [&] {
+            const auto now = std::chrono::steady_clock::now();
+            seconds.push_back(std::chrono::duration<double>(now - last).count());
+            last = now;
+        };
+        const PackedQuery of = packed(query, book, set);
+        const PackedQuery few = pooled(query, book, set);
+        stage_ends();
+        const Probed probed = probe(few, book, n_supers, n_probes, set);
+        stage_ends();
+        std::vector<Candidate> candidates = gather(few, probed.best, open, n_candidates);
+        stage_ends();
+        const Sifted sifted = sift(few, book, probed.near, open, std::move(candidates), k, patience,
+                                   n_refined, threads, set);
+        n_sifted = sifted.n_looked_at;
+        stage_ends();
+        scores.resize(sifted.kept.size());
+        refine(of, book, open, sifted.kept.data(), sifted.kept.size(), scores.data(), threads, set);
+        for (const Candidate& candidate : sifted.kept) {
             places.push_back(candidate.segment);
             passages.push_back(candidate.passage);
         }
+        stage_ends();
     }
     const std::size_t n = scores.size();
     return std::make_tuple(owned(std::move(scores), {n}), owned(std::move(places), {n}),
-                           owned(std::move(passages), {n}));
+                           owned(std::move(passages), {n}), std::move(seconds), n_sifted);
 }
 
 auto gather_arrays(const Floats2& query, const NativeCodebook& codebook,
@@ -346,8 +362,10 @@ void bind_codec(nb::module_& module) {
                "eligible"_a, "supers"_a, "probes"_a, "candidates"_a, "instructions"_a,
                "Stages 1 to 3: segment, passage and sum of each candidate.");
     module.def("search", &search, "query"_a.noconvert(), "codebook"_a, "segments"_a, "eligible"_a,
-               "supers"_a, "probes"_a, "candidates"_a, "k"_a, "patience"_a, "refined"_a, "threads"_a,
-               "instructions"_a, "All stages: score, segment and passage of each candidate.");
+               "supers"_a, "probes"_a, "candidates"_a, "k"_a, "patience"_a, "refined"_a,
+               "threads"_a, "instructions"_a,
+               "All stages: score, segment and passage of each candidate; the seconds of each "
+               "stage, and how many candidates were sifted.");
     module.def("score_listed", &score_listed, "query"_a.noconvert(), "codebook"_a, "segments"_a,
                "candidates"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "instructions"_a,
                "MaxSim of the listed passages.");

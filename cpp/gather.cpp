@@ -105,7 +105,8 @@ std::vector<Candidate> gather(const PackedQuery& query,
         for (const auto& list : probes)  // where a list lies is itself anywhere in a large table
             for (const Probe& one : list) ask_for(segments[s].lists + one.centroid, 1);
     }
-    thread_local Cells kept;
+    thread_local Cells own_cells;
+    Cells& kept = own_cells;  // found once, not at every access
     kept.prepare(owners.size() * kBlockOfPassages, query.n_vectors);
 
     // In double: sums of floats would err by more than 1 / 10000 for long queries.

@@ -1,7 +1,5 @@
 #include "packed.h"
 
-#include <cmath>
-
 namespace gingham {
 
 QuantizedQuery quantize(const Query& query) {
@@ -9,10 +7,7 @@ QuantizedQuery quantize(const Query& query) {
                           std::vector<std::int8_t>(query.n_vectors * query.dim)};
     for (std::size_t i = 0; i < query.n_vectors; ++i) {
         const float* vector = query.values + i * query.dim;
-        float largest = 0;
-        for (std::size_t k = 0; k < query.dim; ++k)
-            largest = std::max(largest, std::fabs(vector[k]));
-        const float scale = largest / 127.0f;
+        const float scale = largest_magnitude(vector, query.dim) / 127.0f;
         result.scales[i] = scale;
         if (scale == 0) continue;
         for (std::size_t k = 0; k < query.dim; ++k) {

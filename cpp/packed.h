@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -70,6 +71,20 @@ struct QuantizedQuery {
 };
 
 QuantizedQuery quantize(const Query& query);
+
+// max |value|; several maxima side by side, so that it is vector work.
+inline float largest_magnitude(const float* values, std::size_t n) {
+    constexpr std::size_t kLanes = 16;
+    float largest[kLanes] = {};
+    for (std::size_t k = 0; k + kLanes <= n; k += kLanes)
+        for (std::size_t j = 0; j < kLanes; ++j) {
+            const float size = std::fabs(values[k + j]);
+            largest[j] = size > largest[j] ? size : largest[j];
+        }
+    for (std::size_t k = n / kLanes * kLanes; k < n; ++k)
+        largest[0] = std::max(largest[0], std::fabs(values[k]));
+    return *std::max_element(largest, largest + kLanes);
+}
 
 // Half to even, for what is below 2^22: the addition leaves no room for a fraction. A loop of these
 // becomes vector work, as calls of nearbyintf do not.

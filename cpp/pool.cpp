@@ -101,10 +101,7 @@ private:
 std::vector<float> pool(const Query& query) {
     constexpr std::size_t kTogether = 32, kLeft = 12;
     const std::size_t dim = query.dim;
-    float largest = 0;
-    for (std::size_t i = 0; i < query.n_vectors * dim; ++i)
-        largest = std::max(largest, std::fabs(query.values[i]));
-    const float step = largest / 127.0f;
+    const float step = largest_magnitude(query.values, query.n_vectors * dim) / 127.0f;
     std::vector<float> pooled;
     for (std::size_t from = 0; from < query.n_vectors; from += kTogether) {
         const std::size_t n = std::min(kTogether, query.n_vectors - from);

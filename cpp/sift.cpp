@@ -181,11 +181,11 @@ private:
 
 }  // namespace
 
-std::vector<Candidate> sift(const PackedQuery& query, const Codebook& codebook,
-                            const std::vector<std::uint64_t>& near,
-                            const std::vector<Segment>& segments,
-                            std::vector<Candidate> candidates, std::size_t k, std::size_t patience,
-                            std::size_t n_kept, std::size_t threads, const InstructionSet& set) {
+Sifted sift(const PackedQuery& query, const Codebook& codebook,
+            const std::vector<std::uint64_t>& near, const std::vector<Segment>& segments,
+            std::vector<Candidate> candidates, std::size_t k, std::size_t patience,
+            std::size_t n_kept, std::size_t threads, const InstructionSet& set) {
+    std::size_t done = 0;
     if (candidates.size() > n_kept) {
         const Residuals& codec = codebook.residuals;
         const auto runs = runs_of(codec, segments, candidates.data(), candidates.size());
@@ -194,7 +194,6 @@ std::vector<Candidate> sift(const PackedQuery& query, const Codebook& codebook,
         const std::size_t workers = workers_for(runs, likely, kSiftingOfThread, threads);
         std::vector<float> scores(n);
         Patience rule(k, patience);
-        std::size_t done = 0;
         bool ends = false;
         if (workers == 1) {
             for (Scorer scorer(runs, 0, n, near.data(), query, codec, set); done < n && !ends; ++done)
@@ -224,7 +223,7 @@ std::vector<Candidate> sift(const PackedQuery& query, const Codebook& codebook,
     std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
         return a.segment != b.segment ? a.segment < b.segment : a.passage < b.passage;
     });
-    return candidates;
+    return {std::move(candidates), done};
 }
 
 void refine(const PackedQuery& query, const Codebook& codebook,

@@ -254,7 +254,7 @@ def search(
         )
     except ValueError as error:
         raise CorruptionError(str(error)) from None
-    return Refined(*found)
+    return Refined(*found[:3])
 
 
 def score(
