@@ -2,10 +2,9 @@
 
     python benchmarks/stages.py COLLECTION QUERIES.npy          # (n, length, dim) float32
 
-COLLECTION has one clustered segment (`gingham.open`, `add`, `optimize(bits=…)`). Every stage is
-timed on one thread as the least of seven rounds over the same queries, so that what other processes
-take is left out; caches are then warmer than in a stream of other queries. A stage's time is that
-of the search up to it less that of the search before it.
+COLLECTION has one clustered segment (`gingham.open`, `add`, `optimize(bits=…)`). Every query is
+asked once a round, so each finds the caches as another left them; a stage's time is the mean over
+queries of the median over rounds, on one thread, as the compiled search itself measured it.
 
 The floor of a stage is the larger of its arithmetic, at the processor's best (vpdpbusd, measured by
 cpp/tests/floor.cpp), and of its bytes, at what one thread reads from memory here (measured).
@@ -15,19 +14,20 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 import gingham
 from gingham.index.clustered_segment import ClusteredSegment
-from gingham.kernels import _native, clustered
+from gingham.kernels import _native, reference_codec, reference_search
 from gingham.search.parameters import SearchParameters
 from kernels import floors
 
-ROUNDS = 7
+ROUNDS = 9
+K = 10
+SETS = 60  # queries whose rows and tokens are counted
 
 
 @dataclass
@@ -45,10 +45,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("collection", type=Path)
     parser.add_argument("queries", type=Path)
-    parser.add_argument("--count", type=int, default=60)
     arguments = parser.parse_args()
     queries = np.load(arguments.queries)
-    queries = queries[:: max(1, len(queries) // arguments.count)][: arguments.count]
     with gingham.open(arguments.collection, threads=1, read_only=True) as collection:
         [segment] = collection._snapshot.segments
         assert isinstance(segment, ClusteredSegment)
@@ -76,82 +74,70 @@ def measure(
     queries: np.ndarray,
     parameters: SearchParameters,
 ) -> list[Stage]:
-    """Time nested searches and count what each stage touches."""
+    """Time searches and count what each stage touches."""
     coder, coded = segment.codebook.coder, segment.passages
     book = coder.codebook
-    few = [np.asarray(_native.pool(query)) for query in queries]
-    s, p, n, r = parameters.supers, parameters.probes, parameters.candidates, parameters.refined
-
-    def least(work: Callable[[int], object]) -> float:
-        times = np.full(len(queries), np.inf)
-        for _ in range(ROUNDS):
-            for i in range(len(queries)):
-                start = time.perf_counter()
-                work(i)
-                times[i] = min(times[i], time.perf_counter() - start)
-        return float(times.mean() * 1e6)
-
-    def search(i: int, candidates: int, refined: int) -> clustered.Refined:
-        sizes = {"supers": s, "probes": p, "candidates": candidates, "refined": refined}
-        return clustered.search(coder, [coded], [None], queries[i], threads=1, **sizes)
-
-    pool = least(lambda i: _native.pool(queries[i]))
-    probe = least(lambda i: _native.probe(few[i], coder.native, s, p, ""))
-    gather = least(
-        lambda i: _native.gather(few[i], coder.native, [coded.native], [None], s, p, n, "")
-    )
-    few_refined = least(lambda i: search(i, r, r))  # nothing to sift
-    sifted = least(lambda i: search(i, n, r))
-    one = least(lambda i: search(i, 1, 1))
-    whole = least(lambda i: collection.search(queries[i], parameters=parameters, texts=False))
+    sizes = asdict(parameters)
+    supers, probes, candidates = (sizes[name] for name in ("supers", "probes", "candidates"))
+    seconds = np.empty((ROUNDS, len(queries), 5))
+    whole = np.empty((ROUNDS, len(queries)))
+    sifted = np.empty(len(queries), dtype=np.int64)
+    asked = [gingham.TokenVectors.from_arrays([query]) for query in queries]
+    for number in range(ROUNDS):
+        for i, query in enumerate(queries):
+            found = _native.search(
+                query,
+                coder.native,
+                [coded.native],
+                [None],
+                **sizes,
+                k=K,
+                threads=1,
+                instructions="",
+            )
+            seconds[number, i], sifted[i] = found[3:]
+        for i, one in enumerate(asked):
+            start = time.perf_counter()
+            collection.search(one, K, texts=False)
+            whole[number, i] = time.perf_counter() - start
+    pool, probe, gather, sift, refine = np.median(seconds, axis=0).mean(axis=0) * 1e6
+    outside = (np.median(whole, axis=0) - np.median(seconds.sum(axis=2), axis=0)).mean() * 1e6
 
     # What a query touches, on average.
-    children = np.diff(book.children)
     looked, lists, near_tokens, all_tokens, refined_tokens = [], [], [], [], []
-    codes = np.asarray(coded.codes).astype(np.int64)
-    centroids = codes[:, 0] | codes[:, 1] << 8 | (codes[:, 2] & 15) << 16
-    supers_of = np.repeat(np.arange(len(children)), children)
-    for i in range(0, len(queries), 4):
-        wide = np.asarray(_native.probe(few[i], coder.native, s, 4 * p, "")[0])
-        near = np.zeros(len(book.centroids), dtype=np.bool_)
-        near[wide] = True
-        looked.append(children[np.unique(supers_of[wide])].sum())
-        lists.append(np.diff(coded.lists)[wide[:, :p].ravel()].sum())
-        rows = np.asarray(
-            _native.gather(few[i], coder.native, [coded.native], [None], s, p, n, "")
-        )[:, 1]
+    for i in range(0, len(queries), max(1, len(queries) // SETS)):
+        few = np.asarray(_native.pool(queries[i]))
+        looked.append(len(reference_search._looked_into(book, few, supers)[0]))
+        chosen = np.asarray(_native.probe(few, coder.native, supers, probes, "")[0])
+        lists.append(np.diff(coded.lists)[chosen[:, :-1].ravel()].sum())
+        near = reference_search._near(book, few, supers, probes)
+        arrays = (coder.native, [coded.native], [None])
+        rows = np.asarray(_native.gather(few, *arrays, supers, probes, candidates, ""))[:, 1]
         tokens = np.concatenate(
-            [np.arange(coded.offsets[row], coded.offsets[row + 1]) for row in rows]
+            [np.arange(*coded.offsets[row : row + 2]) for row in rows[: sifted[i]]]
         )
         all_tokens.append(len(tokens))
-        near_tokens.append(near[centroids[tokens]].sum())
-        kept = search(i, n, r).passages
+        near_tokens.append(near[reference_codec.centroids_of(book, coded.codes[tokens])].sum())
+        kept = np.asarray(
+            _native.search(queries[i], *arrays, **sizes, k=K, threads=1, instructions="")[2]
+        )
         refined_tokens.append((coded.offsets[kept + 1] - coded.offsets[kept]).sum())
     row, residual = book.row, book.residual_bytes
     sixteens = row / 128  # products are counted in 128 dimensions
     registers = -(-queries.shape[1] // 16)
+    rows_of = len(book.supers) + float(np.mean(looked))
+    near_of, every, refined_of = (
+        float(np.mean(counts)) for counts in (near_tokens, all_tokens, refined_tokens)
+    )
     return [
-        Stage("pool", pool, 0, queries[0].nbytes),
+        Stage("pool, quantise", pool, 0, queries[0].nbytes),
+        Stage("probe", probe, rows_of * sixteens, rows_of * row),
+        Stage("gather", gather, 0, 2 * float(np.mean(lists))),
+        Stage("sift", sift, near_of * sixteens, 3 * every + near_of * (residual + row)),
         Stage(
-            "probe",
-            probe,
-            (len(book.supers) + np.mean(looked)) * sixteens,
-            (len(book.supers) + np.mean(looked)) * row,
+            "refine", refine, refined_of * sixteens * registers, refined_of * (3 + residual + row)
         ),
-        Stage("gather and prune", gather - probe, 0, 2 * np.mean(lists)),
-        Stage(
-            "sift",
-            sifted - few_refined,
-            np.mean(near_tokens) * sixteens,
-            3 * np.mean(all_tokens) + np.mean(near_tokens) * residual,
-        ),
-        Stage(
-            "refine",
-            few_refined - one,
-            np.mean(refined_tokens) * sixteens * registers,
-            np.mean(refined_tokens) * (3 + residual + row),
-        ),
-        Stage("Python around it", whole - sifted, 0, 0),
+        Stage("Python around it", outside, 0, 0),
     ]
 
 
