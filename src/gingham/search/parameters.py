@@ -57,13 +57,16 @@ class SearchParameters:
         """What a search for k passages among so many uses: a function of these two only."""
         # Measured with k of 1 to 1,000 on 58,000 and 185,000 passages (docs/log.md).
         deeper = max(1.0, (k / 10) ** 0.15)
-        growth = max(1.0, (passages / _ORDINARY) ** (1 / 3))
+        size = max(passages, 1000) / _ORDINARY
+        growth = max(1.0, size ** (1 / 3))
+        # A small collection has fewer passages that belong to a query, and ends are less clear.
+        patient = max(growth, size**-0.25)
         return cls(
             supers=round(8 * deeper),
             probes=round(56 * deeper),
             candidates=min(round((3000 + 24 * k) * growth), _LARGEST),
             refined=44 + 2 * k,
-            patience=min(round((300 + 2 * k) * growth), _LARGEST),
+            patience=min(round((300 + 2 * k) * patient), _LARGEST),
         )
 
     @classmethod
