@@ -26,12 +26,13 @@ class Gingham:
 
     distribution = "gingham"
     points: Sequence[harness.Parameters] = (
+        {"supers": 2, "probes": 12, "candidates": 100, "refined": 100},
+        {"supers": 2, "probes": 12, "candidates": 140, "refined": 100},
         {"supers": 2, "probes": 16, "candidates": 200, "refined": 100},
-        {"supers": 3, "probes": 24, "candidates": 400, "refined": 100},
-        {"supers": 4, "probes": 32, "candidates": 800, "refined": 100},
+        {"supers": 3, "probes": 24, "candidates": 800, "refined": 100, "patience": 128},
+        {"supers": 4, "probes": 32, "candidates": 1600, "refined": 100, "patience": 128},
         {},
-        {"supers": 6, "probes": 48, "candidates": 1600, "refined": 128},
-        {"supers": 8, "probes": 64, "candidates": 3200, "refined": 256},
+        {"supers": 16, "probes": 112, "candidates": 12800, "refined": 400, "patience": 1000},
     )
 
     def __init__(self, folder: Path, threads: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ _WIDER = 4  # how much, where a search found too few documents
 _DEEPEST = 1 << 16  # hits that parameters are made for; for more, there are more candidates anyway
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A passage in the ranking, not yet with its text.
 
     Attributes:
