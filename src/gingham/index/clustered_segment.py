@@ -24,6 +24,7 @@ from gingham.index.layout import (
     ArrayWriter,
     Component,
     MappedArray,
+    check_folders,
     map_array,
     remove_folders,
     segment_folder,
@@ -132,6 +133,7 @@ def open_clustered(
         VersionError: written by a newer gingham.
     """
     folder = segment_folder(collection, record.segment)
+    check_folders(folder.parent, folder)
     book = codebook.coder.codebook
     if record.dim != book.dim:
         raise CorruptionError(

@@ -15,6 +15,7 @@ from gingham.index.layout import (
     ArrayWriter,
     Component,
     MappedArray,
+    check_folders,
     codebook_folder,
     map_array,
     remove_folders,
@@ -118,6 +119,7 @@ def open_codebook(collection: Path, record: CodebookRecord) -> OpenCodebook:
         VersionError: written by a newer gingham.
     """
     folder = codebook_folder(collection, record.codebook)
+    check_folders(folder.parent, folder)
     row, parts = row_of(record.dim, record.bits), parts_of(record.bits)
     columns = {
         Component.SUPERS: row,

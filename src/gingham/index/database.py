@@ -20,15 +20,19 @@ from gingham.errors import (
     InputError,
     VersionError,
 )
-from gingham.index.layout import APPLICATION_ID, CATALOG, FORMAT_VERSION
-from gingham.index.migrations import migrate, missing_steps
+from gingham.index.forking import gate, renew_after_fork
+from gingham.index.layout import APPLICATION_ID, CATALOG, FORMAT_VERSION, check_regular
+from gingham.index.migrations import migrate, missing_steps, strange_objects
 
 _WAIT = 30.0  # seconds for another connection's transaction, which are all short
+_ROWS = 64  # fetched at a time of a long answer
 _LOG_LIMIT = 32 << 20  # bytes to which the write-ahead log is cut back when it starts anew
+# The file may be somebody else's: https://www.sqlite.org/security.html
+_DISTRUST = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON")
 
 
 class Database:
-    """One connection. May be used by one thread at a time, whichever."""
+    """One connection. May be used by one thread at a time, whichever; not after a fork."""
 
     def __init__(self, collection: Path, *, writable: bool, outdated_ok: bool = False) -> None:
         """Connect, and check that this is a catalog of ours and of a version we know.
@@ -40,6 +44,9 @@ class Database:
             CollectionError: it cannot be opened, or is of an older version (unless `outdated_ok`).
         """
         self.path = collection / CATALOG
+        self._inherited = self._holds_snapshot = False
+        self._reading: set[sqlite3.Cursor] = set()
+        self._check_files()
         if not self.path.is_file():
             raise CollectionNotFoundError(
                 f"{collection}: no collection here; create one with gingham.open or `gingham add`"
@@ -50,21 +57,23 @@ class Database:
             with self.reporting():
                 self._check(outdated_ok)
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
+        renew_after_fork(self)
 
     @classmethod
     def create(cls, collection: Path) -> None:
         """Create the catalog of a collection; whole or not there, whatever happens meanwhile."""
         path = collection / f"{CATALOG}.new"
         path.unlink(missing_ok=True)
-        connection = sqlite3.connect(path, isolation_level=None)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            _upgrade(connection)
-        finally:
-            connection.close()  # the last to close folds the log into the file
+        with gate:
+            connection = sqlite3.connect(path, isolation_level=None)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                _upgrade(connection)
+            finally:
+                connection.close()  # the last to close folds the log into the file
         path.replace(collection / CATALOG)
 
     def upgrade(self) -> None:
@@ -76,6 +85,13 @@ class Database:
         """Whether the catalog lacks schema steps of this version."""
         with self.reporting():
             return bool(missing_steps(self._connection))
+
+    def _check_files(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            check_regular(Path(f"{self.path}{suffix}"))
+        # We never make one, and SQLite would do as it says: undo changes, delete a file it names.
+        if os.path.lexists(journal := f"{self.path}-journal"):
+            raise CorruptionError(f"{journal}: gingham makes no such file; remove it")
 
     def _connect(self, writable: bool) -> sqlite3.Connection:
         if writable:
@@ -103,7 +119,7 @@ class Database:
             timeout=_WAIT,
         )
         try:
-            for statement in statements:
+            for statement in (*_DISTRUST, *statements):
                 connection.execute(statement).fetchone()
         except BaseException:
             connection.close()
@@ -120,6 +136,10 @@ class Database:
                 f"{self.path}: format {version}, this gingham reads up to {FORMAT_VERSION}: "
                 "pip install --upgrade gingham"
             )
+        if strange := strange_objects(self._connection):
+            raise CorruptionError(
+                f"{self.path}: not as gingham made it: {strange}; restore it from a backup"
+            )
         if not outdated_ok and self.is_outdated():
             raise CollectionError(
                 f"{self.path}: written by an older gingham: gingham optimize upgrades it, "
@@ -128,14 +148,27 @@ class Database:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Turn SQLite's complaints into ours: damage, or an operation that could not be done."""
+        """Turn SQLite's complaints into ours: damage, or an operation that could not be done.
+
+        No child is forked meanwhile.
+        """
+        if self._inherited:
+            raise CollectionError(
+                f"{self.path.parent}: this process was forked in the middle of a read or write: "
+                "use the collection anew in the child"
+            )
         try:
-            yield
+            with gate:
+                yield
         except sqlite3.DataError as error:
             raise InputError(f"{self.path}: a value cannot be stored: {error}") from error
         except sqlite3.OperationalError as error:
             if "no such" in str(error):
                 raise CorruptionError(f"{self.path}: not as gingham made it: {error}") from error
+            if "UTF-8" in str(error):
+                raise CorruptionError(
+                    f"{self.path}: holds text that is none; restore the collection from a backup"
+                ) from error
             raise CollectionError(
                 f"{self.path}: {error}; check free space and permissions, then try again"
             ) from error
@@ -162,10 +195,26 @@ class Database:
         with self.reporting():
             self._connection.execute("BEGIN")
             self._connection.execute("SELECT count(*) FROM settings").fetchone()
+        self._holds_snapshot = True
 
     def close(self) -> None:
         """Give up the connection and its snapshot."""
-        self._connection.close()
+        with gate:
+            self._connection.close()
+
+    def after_fork_in_child(self) -> None:
+        """Close, so that SQLite forgets the locks that are the parent's.
+
+        A connection to the same file that the child opens shares SQLite's memory of which locks are
+        held: it would read without any. Closing touches no lock of the parent's, and does not fold
+        the log, which needs a lock that the parent has. The gate sees to it that no other thread was
+        inside a call or transaction. One that this thread is inside stays open, unusable.
+        """
+        self._inherited = True
+        if not self._connection.in_transaction or self._holds_snapshot:
+            for cursor in self._reading:
+                cursor.close()
+            self._connection.close()
 
     def log_bytes(self) -> int:
         """Size of the write-ahead log."""
@@ -202,7 +251,19 @@ class Database:
     def each(self, statement: str) -> Iterator[tuple[Any, ...]]:
         """The rows of a long answer, one by one."""
         with self.reporting():
-            yield from self._connection.execute(statement)
+            cursor = self._connection.execute(statement)
+        self._reading.add(cursor)
+        try:
+            while True:
+                with self.reporting():
+                    rows = cursor.fetchmany(_ROWS)
+                if not rows:
+                    return
+                yield from rows
+        finally:
+            self._reading.discard(cursor)
+            with gate:
+                cursor.close()
 
     def many(self, statement: str, bound: Iterable[tuple[Any, ...]]) -> None:
         """A statement for each of many values; inside a transaction."""

@@ -7,8 +7,8 @@ knows what the arrays mean or when they are written.
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterable
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gingham.errors import CorruptionError, VersionError
+from gingham.index.mapping import map_file
 
 FORMAT_VERSION = 2
 APPLICATION_ID = 0x47494E47  # "GING" in the header of catalog.sqlite
@@ -36,6 +37,14 @@ HEADER_BYTES = 64
 # magic, version, component, rows, columns, payload checksum, zeros, checksum of what precedes
 _HEADER = struct.Struct("<8sIIQQI24xI")
 assert _HEADER.size == HEADER_BYTES
+# Without following a link, without waiting for whoever writes to a pipe; binary on Windows.
+_AS_IT_IS = os.O_RDONLY
+for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    _AS_IT_IS |= getattr(os, _flag, 0)
+_NO_FILE = (
+    "no regular file but a link, a folder, a pipe or a device, which gingham never makes: "
+    "replace it by the file"
+)
 _MOST_ROWS = 1 << 48  # rows without columns take no bytes: their number must be one all the same
 
 
@@ -189,18 +198,25 @@ def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
     """
     path = folder / component.filename
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        descriptor = os.open(path, _AS_IT_IS)
+        try:
+            status = os.fstat(descriptor)
+            size = status.st_size
+            if not stat.S_ISREG(status.st_mode):
+                raise CorruptionError(f"{path}: {_NO_FILE}")
             if size < HEADER_BYTES:
                 raise CorruptionError(
                     f"{path}: truncated: {size} bytes, the header alone has {HEADER_BYTES}"
                 )
-            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+            mapped = map_file(descriptor, size)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, PermissionError):
         raise  # a merge may have taken it away: whoever opens a snapshot looks again
     except OSError as error:
+        check_regular(path)
         raise CorruptionError(f"{path}: cannot be read: {error.strerror or error}") from error
-    header = mapped[:HEADER_BYTES]
+    header = bytes(mapped[:HEADER_BYTES])
     magic, version, number, rows, found_columns, checksum, header_checksum = _HEADER.unpack(header)
     if magic != MAGIC:
         raise CorruptionError(f"{path}: not a gingham array: it starts with {magic!r}")
@@ -230,6 +246,32 @@ def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
     return MappedArray(path, array, checksum)
 
 
+def check_regular(path: Path) -> None:
+    """Refuse what has a file's name and is none: reading it could wait for ever or lead elsewhere.
+
+    Raises:
+        CorruptionError: a link, a pipe, a folder or a device. What is not there is let pass.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise CorruptionError(f"{path}: {_NO_FILE}")
+
+
+def check_folders(*folders: Path) -> None:
+    """Refuse links in place of folders: files that are not ours would be read, or removed.
+
+    Raises:
+        CorruptionError: a link or a file. What is not there is let pass.
+    """
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISDIR(os.lstat(folder).st_mode):
+                raise CorruptionError(
+                    f"{folder}: no folder but a link or a file, which gingham never makes: "
+                    "replace it by what it stands for"
+                )
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and new names in a folder durable (POSIX; Windows has no such call)."""
     if os.name == "nt":
@@ -248,6 +290,9 @@ def remove_folders(folders: Iterable[Path]) -> None:
     """
     for folder in folders:
         try:
+            if folder.is_symlink():  # what it leads to is not ours
+                folder.unlink()
+                continue
             for file in list(folder.iterdir()):
                 file.unlink()
             folder.rmdir()

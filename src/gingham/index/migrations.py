@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from functools import lru_cache
 
 
 def m001_first_schema(connection: sqlite3.Connection) -> None:
@@ -83,3 +84,50 @@ def migrate(connection: sqlite3.Connection) -> None:
         if step.__name__ in missing:
             step(connection)
             connection.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))
+
+
+def strange_objects(connection: sqlite3.Connection) -> str | None:
+    """What a catalog has that no step makes, None where it is as ours are.
+
+    A view in a table's place could compute for ever, a trigger change what is written.
+    """
+    for kind, name in connection.execute(
+        "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR rootpage < 1"
+    ):
+        return f"it has the {kind} {name!r}"
+    if missing_steps(connection):
+        return None  # older: the steps that it lacks do not read what is in its tables
+    found = _columns(connection)
+    for table, columns in _expected_columns(MIGRATIONS).items():
+        if found.get(table) != columns:
+            return (
+                f"the columns of the table {table!r} are others"
+                if table in found
+                else (f"no such table: {table}")
+            )
+    return None
+
+
+@lru_cache(maxsize=1)
+def _expected_columns(
+    steps: tuple[Callable[[sqlite3.Connection], None], ...],
+) -> dict[str, list[tuple[object, ...]]]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        for step in steps:
+            step(connection)
+        return _columns(connection)
+    finally:
+        connection.close()
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+    rows = connection.execute(
+        """SELECT m.name, x.name, x.type, x."notnull", x.dflt_value, x.pk, x.hidden
+           FROM sqlite_master AS m JOIN pragma_table_xinfo(m.name) AS x
+           WHERE m.type = 'table' ORDER BY m.name, x.cid"""
+    )
+    columns: dict[str, list[tuple[object, ...]]] = {}
+    for table, *column in rows:
+        columns.setdefault(table, []).append(tuple(column))
+    return columns

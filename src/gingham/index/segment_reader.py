@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gingham import kernels
 from gingham.document import Float32, Int64
 from gingham.errors import CorruptionError
-from gingham.index.layout import Component, MappedArray, map_array, segment_folder
+from gingham.index.layout import Component, MappedArray, check_folders, map_array, segment_folder
 from gingham.index.segment_writer import VECTORS, SegmentRecord
 
 
@@ -91,6 +91,7 @@ def open_flat(collection: Path, record: SegmentRecord) -> FlatSegment:
         VersionError: written by a newer gingham.
     """
     folder = segment_folder(collection, record.segment)
+    check_folders(folder.parent, folder)
     vectors = map_array(folder, VECTORS[record.codec], record.dim)
     scales = map_array(folder, Component.SCALES, 1) if record.codec == "int8" else None
     offsets = map_array(folder, Component.OFFSETS, 1)
