@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gingham.errors import CollectionError, CorruptionError, LockedError
+from gingham.errors import CollectionError, CorruptionError
 from gingham.index.catalog import Catalog, DocumentRow
 from gingham.index.codebook_files import CodebookRecord
 from gingham.index.database import Database
@@ -23,54 +23,43 @@ from gingham.index.layout import (
     CODEBOOKS,
     LOCK,
     SEGMENTS,
+    check_folders,
+    check_regular,
     codebook_folder,
+    folder_checksum,
     remove_folders,
     segment_folder,
     sync_folder,
 )
 from gingham.index.segment_writer import SegmentRecord
+from gingham.index.write_lock import WriteLock
 
 LOCK_TIMEOUT = 2.0  # seconds that a second writer waits for the first
 
 
 @contextmanager
-def writer_lock(collection: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+def writer_lock(collection: Path, timeout: float | None = LOCK_TIMEOUT) -> Iterator[None]:
     """Be the one writer of a collection, across threads and processes.
 
-    The operating system frees the lock when its holder dies.
-
     Raises:
-        LockedError: another writer is still at work after `timeout` seconds.
+        LockedError: another writer is still at work after `timeout` seconds; None waits for ever.
         CollectionError: the folder cannot be written to.
     """
-    from filelock import FileLock, Timeout  # here, since readers never need it
-
     path = collection / LOCK
-    lock = FileLock(path, timeout=timeout, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise LockedError(
-            f"{collection}: another writer is at work (waited {timeout:g} s); "
-            "try again when it has finished"
-        ) from None
-    except OSError as error:
-        raise CollectionError(f"{collection}: cannot be written to: {error.strerror}") from error
-    try:
+    check_regular(path)  # a link leads to a file that is not ours
+    with WriteLock(path, timeout):
         yield
-    finally:
-        lock.release()
 
 
-def create_collection(collection: Path) -> None:
+def create_collection(collection: Path, timeout: float | None = LOCK_TIMEOUT) -> None:
     """Make an empty collection, or leave the one that is there.
 
     Raises:
         CollectionError: the path is something else, or cannot be created.
         CorruptionError: there are segments, but no catalog.
     """
-    if (collection / CATALOG).exists():
-        _upgrade(collection)
+    if os.path.lexists(collection / CATALOG):
+        _upgrade(collection, timeout)
         return
     try:
         collection.mkdir(parents=True, exist_ok=True)
@@ -85,7 +74,7 @@ def create_collection(collection: Path) -> None:
             f"{collection}: holds other files (such as {min(strangers)!r}) and is no collection; "
             "choose a new path"
         )
-    with writer_lock(collection):
+    with writer_lock(collection, timeout):
         if not (collection / CATALOG).exists():  # another process may have been faster
             if any((collection / SEGMENTS).glob("*/*")) or (collection / f"{CATALOG}-wal").exists():
                 raise CorruptionError(
@@ -98,13 +87,13 @@ def create_collection(collection: Path) -> None:
             sync_folder(collection.resolve().parent)
 
 
-def _upgrade(collection: Path) -> None:
+def _upgrade(collection: Path, timeout: float | None) -> None:
     """Bring the catalog of an older version up to date; usually there is nothing to do."""
     database = Database(collection, writable=False, outdated_ok=True)
     outdated = database.is_outdated()
     database.close()
     if outdated:
-        with writer_lock(collection):
+        with writer_lock(collection, timeout):
             database = Database(collection, writable=True, outdated_ok=True)
             try:
                 database.upgrade()
@@ -124,6 +113,7 @@ def fold_log(collection: Path) -> None:
 
 def collect_garbage(collection: Path, catalog: Catalog) -> None:
     """Remove folders that the catalog does not list. Only the writer may call this."""
+    check_folders(collection / SEGMENTS, collection / CODEBOOKS)
     listed = {segment_folder(collection, record.segment) for record in catalog.segments()}
     listed |= {codebook_folder(collection, record.codebook) for record in catalog.codebooks()}
     for folder in (collection / SEGMENTS, collection / CODEBOOKS):
@@ -156,6 +146,13 @@ def publish(
         buried: tombstones that no segment needs any more.
         settings: values to set.
     """
+    checksums = {}
+    if segment is not None:
+        folder = segment_folder(collection, segment.segment)
+        checksums[f"{SEGMENTS}/{folder.name}"] = folder_checksum(folder)
+    if codebook is not None:
+        folder = codebook_folder(collection, codebook.codebook)
+        checksums[f"{CODEBOOKS}/{folder.name}"] = folder_checksum(folder)
     with catalog.database.transaction():
         catalog.delete_documents(deleted)
         catalog.delete_documents([row.id for row in documents])
@@ -166,6 +163,7 @@ def publish(
         if segment is not None or merged:
             catalog.replace_segments(merged, segment)
             catalog.drop_unused_codebooks()
+            catalog.keep_checksums(checksums)
         dropped -= {record.codebook for record in catalog.codebooks()}
         catalog.bury(buried)
         counters = dict(settings or {})

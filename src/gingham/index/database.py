@@ -6,6 +6,7 @@ the tables is the catalog's business.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ from gingham.index.migrations import migrate, missing_steps, strange_objects
 _WAIT = 30.0  # seconds for another connection's transaction, which are all short
 _ROWS = 64  # fetched at a time of a long answer
 _LOG_LIMIT = 32 << 20  # bytes to which the write-ahead log is cut back when it starts anew
+_unusable: list[sqlite3.Connection] = []  # of a parent, in a transaction: closing would undo it
 # The file may be somebody else's: https://www.sqlite.org/security.html
 _DISTRUST = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON")
 
@@ -46,6 +48,8 @@ class Database:
         self.path = collection / CATALOG
         self._inherited = self._holds_snapshot = False
         self._reading: set[sqlite3.Cursor] = set()
+        self._connection: sqlite3.Connection
+        renew_after_fork(self)
         self._check_files()
         if not self.path.is_file():
             raise CollectionNotFoundError(
@@ -59,7 +63,6 @@ class Database:
         except BaseException:
             self.close()
             raise
-        renew_after_fork(self)
 
     @classmethod
     def create(cls, collection: Path) -> None:
@@ -199,22 +202,27 @@ class Database:
 
     def close(self) -> None:
         """Give up the connection and its snapshot."""
-        with gate:
-            self._connection.close()
+        if not self._inherited:
+            with gate:
+                self._connection.close()
 
     def after_fork_in_child(self) -> None:
         """Close, so that SQLite forgets the locks that are the parent's.
 
         A connection to the same file that the child opens shares SQLite's memory of which locks are
         held: it would read without any. Closing touches no lock of the parent's, and does not fold
-        the log, which needs a lock that the parent has. The gate sees to it that no other thread was
-        inside a call or transaction. One that this thread is inside stays open, unusable.
+        the log, which needs a lock that the parent has. Thanks to the gate no other thread was
+        inside a call or transaction; a transaction that this thread is inside is never closed.
         """
         self._inherited = True
-        if not self._connection.in_transaction or self._holds_snapshot:
-            for cursor in self._reading:
-                cursor.close()
-            self._connection.close()
+        if not hasattr(self, "_connection"):
+            return
+        if self._connection.in_transaction and not self._holds_snapshot:
+            _unusable.append(self._connection)
+            return
+        for cursor in self._reading:
+            cursor.close()
+        self._connection.close()
 
     def log_bytes(self) -> int:
         """Size of the write-ahead log."""
@@ -262,8 +270,9 @@ class Database:
                 yield from rows
         finally:
             self._reading.discard(cursor)
-            with gate:
-                cursor.close()
+            if not self._inherited:
+                with gate, contextlib.suppress(sqlite3.ProgrammingError):  # closed meanwhile
+                    cursor.close()
 
     def many(self, statement: str, bound: Iterable[tuple[Any, ...]]) -> None:
         """A statement for each of many values; inside a transaction."""

@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -174,6 +174,7 @@ class MappedArray:
     path: Path
     rows: npt.NDArray[Any]
     checksum: int
+    header: bytes
 
     def verify(self) -> None:
         """Read every byte and compare with the checksum.
@@ -243,7 +244,39 @@ def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
     )
     if component in _TABLES:
         array = array.reshape(rows, columns)
-    return MappedArray(path, array, checksum)
+    return MappedArray(path, array, checksum, bytes(header))
+
+
+def headers_checksum(headers: Mapping[str, bytes]) -> int:
+    """One checksum for the files of a folder: of their headers, so of all that they hold.
+
+    The catalog keeps it: a file of another collection has a right checksum of its own.
+    """
+    return zlib.crc32(b"".join(headers[name] for name in sorted(headers)))
+
+
+def folder_checksum(folder: Path) -> int:
+    """`headers_checksum` of a folder that was just written."""
+    headers = {}
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            headers[path.name] = file.read(HEADER_BYTES)
+    return headers_checksum(headers)
+
+
+def check_headers(folder: Path, files: Iterable[MappedArray], expected: int | None) -> None:
+    """Refuse files that are whole, but not those that the catalog lists.
+
+    Raises:
+        CorruptionError: a file comes from elsewhere. Where `expected` is None nobody knows.
+    """
+    if expected is None:
+        return
+    if headers_checksum({file.path.name: file.header for file in files}) != expected:
+        raise CorruptionError(
+            f"{folder}: not the files that the catalog lists: one of them, or the catalog, is of "
+            "another collection or of an older copy; restore the collection from a backup"
+        )
 
 
 def check_regular(path: Path) -> None:

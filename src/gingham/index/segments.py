@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
 from gingham.errors import CorruptionError
@@ -19,7 +19,7 @@ def open_all(
     collection: Path,
     records: Sequence[SegmentRecord],
     codebooks: Sequence[CodebookRecord],
-    mapped: Mapping[SegmentRecord, Segment] | None = None,
+    mapped: MutableMapping[SegmentRecord, Segment] | None = None,
 ) -> tuple[Segment, ...]:
     """Open the segments that the catalog lists.
 
@@ -27,7 +27,8 @@ def open_all(
         collection: the folder.
         records: of the segments.
         codebooks: of the collection.
-        mapped: segments that are open already, taken over with their codebooks.
+        mapped: segments that are open already, taken over with their codebooks; what is opened is
+            added, even where the next is gone.
 
     Raises:
         FileNotFoundError: a folder is gone (merged away since the catalog was read?).
@@ -60,5 +61,6 @@ def open_all(
             segment = open_flat(collection, record)
         elif segment is None:
             segment = open_clustered(collection, record, codebook_of(record))
+        known[record] = segment
         segments.append(segment)
     return tuple(segments)

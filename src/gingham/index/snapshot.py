@@ -19,12 +19,13 @@ from gingham.errors import CorruptionError
 from gingham.index.catalog import Catalog, Scalar
 from gingham.index.clustered_segment import ClusteredSegment
 from gingham.index.commit import bytes_on_disk
+from gingham.index.forking import renew_after_fork
 from gingham.index.layout import FORMAT_VERSION
 from gingham.index.segment_writer import DEFAULT_BITS, SegmentRecord
 from gingham.index.segments import Segment, open_all
 from gingham.report import CollectionInfo
 
-_ATTEMPTS = 5
+_ATTEMPTS = 4  # to find a file that is missing, while there is no commit
 
 
 class Snapshot:
@@ -48,30 +49,40 @@ class Snapshot:
         mapped: dict[SegmentRecord, Segment] = {}
         if previous is not None:
             mapped = {segment.record: segment for segment in previous.segments}
-        for attempt in range(_ATTEMPTS):
+        same, seen = 0, None
+        while True:
             catalog = Catalog(collection, writable=False)
             try:
                 catalog.database.hold_snapshot()
-                segments = open_all(collection, catalog.segments(), catalog.codebooks(), mapped)
                 self.settings: dict[str, Any] = catalog.settings()
+                segments = open_all(collection, catalog.segments(), catalog.codebooks(), mapped)
                 self.tombstones: Int64 = catalog.tombstones()
                 self.n_documents: int = catalog.count()
                 break
             except (FileNotFoundError, PermissionError) as error:
-                # A merge took the folder away after its catalog was read: look again. (Windows
-                # calls a folder that is being deleted a matter of permission.)
+                # A merge took the folder away after its catalog was read: look again, each time
+                # with what could be opened. Only where there was no commit in between, a file that
+                # is missing is damage. (Windows calls a folder that is being deleted a matter of
+                # permission, for as long as somebody has it open.)
                 catalog.database.close()
-                if attempt == _ATTEMPTS - 1:
+                generation = self.settings.get("generation")
+                same, seen = (same + 1 if generation == seen else 0), generation
+                if same == _ATTEMPTS:
                     raise CorruptionError(
                         f"{error.filename}: missing, though the catalog lists it; "
                         "restore the collection from a backup or index it again"
                     ) from error
-                time.sleep(0.01 * attempt)
+                time.sleep(0.01 * same)
             except BaseException:
                 catalog.database.close()
                 raise
         self._catalog = catalog
         self.segments: tuple[Segment, ...] = segments
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Another thread may have held the lock."""
+        self._lock = threading.Lock()
 
     def alive(self, segment: Segment) -> Int64 | None:
         """Rows of the segment's passages that are not deleted, None for all."""

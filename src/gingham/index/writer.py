@@ -23,7 +23,7 @@ from gingham.index import merge as merging
 from gingham.index import promotion
 from gingham.index.catalog import Catalog, DocumentRow
 from gingham.index.codebook_files import CodebookRecord, open_codebook, write_codebook
-from gingham.index.commit import collect_garbage, publish, writer_lock
+from gingham.index.commit import LOCK_TIMEOUT, collect_garbage, publish, writer_lock
 from gingham.index.database import Database
 from gingham.index.segment_reader import FlatSegment
 from gingham.index.segment_writer import DEFAULT_BITS, SegmentRecord, SegmentWriter
@@ -57,9 +57,10 @@ class NewDocument:
 class IndexWriter:
     """A writing session of one collection."""
 
-    def __init__(self, collection: Path) -> None:
-        """Only remembers the folder; the lock is taken by `with`."""
+    def __init__(self, collection: Path, timeout: float | None = LOCK_TIMEOUT) -> None:
+        """Only remembers the folder; the lock is taken by `with`, after `timeout` s at most."""
         self._collection = collection
+        self._timeout = timeout
         self._stack = ExitStack()
 
     def __enter__(self) -> IndexWriter:
@@ -69,7 +70,7 @@ class IndexWriter:
             LockedError: another writer is at work.
         """
         with self._stack as stack:
-            stack.enter_context(writer_lock(self._collection))
+            stack.enter_context(writer_lock(self._collection, self._timeout))
             # Opening read-only first refuses a newer or foreign catalog before anything is written.
             Database(self._collection, writable=False).close()
             self._catalog = Catalog(self._collection, writable=True)
