@@ -47,10 +47,12 @@ inline void above_avx512(const std::int32_t* sums, std::size_t stride, std::size
         masks[row] = _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(sums), limit);
 }
 
-// 16 codes at once: 48 bytes, spread to a word each.
+// 16 codes at once: 48 bytes, spread to a word each. 64 are loaded where they are there: a masked
+// load takes several times as long.
 inline std::size_t choose_avx512(const Residuals& codec, const std::uint8_t* codes,
-                                 std::size_t n_tokens, const std::uint64_t* wanted,
-                                 std::uint32_t* tokens, std::uint32_t* centroids) {
+                                 std::size_t n_tokens, std::size_t n_readable,
+                                 const std::uint64_t* wanted, std::uint32_t* tokens,
+                                 std::uint32_t* centroids) {
     const __m512i quarters =
         _mm512_setr_epi32(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 9, 10, 11, 0);
     const __m512i spread = _mm512_broadcast_i32x4(
@@ -60,11 +62,13 @@ inline std::size_t choose_avx512(const Residuals& codec, const std::uint8_t* cod
     std::size_t n = 0;
     for (std::size_t from = 0; from < n_tokens; from += 16) {
         const std::size_t count = n_tokens - from < 16 ? n_tokens - from : 16;
-        const __mmask64 bytes = ~std::uint64_t{0} >> (64 - count * kCodeBytes);
-        const __m512i code = _mm512_shuffle_epi8(
-            _mm512_permutexvar_epi32(quarters,
-                                     _mm512_maskz_loadu_epi8(bytes, codes + from * kCodeBytes)),
-            spread);
+        const std::uint8_t* at = codes + from * kCodeBytes;
+        const __m512i bytes =
+            (n_readable - from) * kCodeBytes >= 64
+                ? _mm512_loadu_si512(at)
+                : _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (64 - count * kCodeBytes), at);
+        const __m512i code =
+            _mm512_shuffle_epi8(_mm512_permutexvar_epi32(quarters, bytes), spread);
         const __m512i centroid =
             _mm512_min_epu32(_mm512_and_si512(code, _mm512_set1_epi32(0xfffff)), last);
         const __m512i words = _mm512_i32gather_epi32(_mm512_srli_epi32(centroid, 5), wanted, 4);

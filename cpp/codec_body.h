@@ -225,7 +225,7 @@ inline void above(const std::int32_t* sums, std::size_t stride, std::size_t n_ro
 
 // Without a branch: which tokens are wanted cannot be guessed.
 inline std::size_t choose(const Residuals& codec, const std::uint8_t* codes, std::size_t n_tokens,
-                          const std::uint64_t* wanted, std::uint32_t* tokens,
+                          std::size_t, const std::uint64_t* wanted, std::uint32_t* tokens,
                           std::uint32_t* centroids) {
     std::size_t n = 0;
     for (std::size_t t = 0; t < n_tokens; ++t) {

@@ -55,10 +55,11 @@ using Largest = std::size_t (*)(const std::int32_t* sums, std::size_t n);
 using Above = void (*)(const std::int32_t* sums, std::size_t stride, std::size_t n_rows,
                        const std::int32_t* limits, std::uint16_t* masks);
 // The tokens whose centroids have their bit in `wanted`, ascending, and the centroids; returns how
-// many. Both have room for n_tokens + 16.
+// many. Both have room for n_tokens + 16. `n_readable` tokens, at least n_tokens, may be read.
 using Choose = std::size_t (*)(const Residuals& codec, const std::uint8_t* codes,
-                               std::size_t n_tokens, const std::uint64_t* wanted,
-                               std::uint32_t* tokens, std::uint32_t* centroids);
+                               std::size_t n_tokens, std::size_t n_readable,
+                               const std::uint64_t* wanted, std::uint32_t* tokens,
+                               std::uint32_t* centroids);
 
 // Rows of the scratch buffer are padded so that conversions may always store whole registers.
 constexpr std::size_t scratch_stride(std::size_t dim) { return (dim + 63) / 64 * 64; }

@@ -17,7 +17,7 @@ constexpr std::size_t kWorkOfThread = 1 << 14, kSiftingOfThread = 1 << 16;
 
 struct Run {
     const std::uint8_t *codes, *residuals;
-    std::size_t n_tokens;
+    std::size_t n_tokens, n_readable;  // its own, and with those of all later passages
 };
 
 // Where the candidates' tokens are, checked.
@@ -40,7 +40,8 @@ std::vector<Run> runs_of(const Residuals& codec, const std::vector<Segment>& seg
                                         std::to_string(segment.n_tokens));
         runs[i] = {segment.codes + static_cast<std::size_t>(begin) * kCodeBytes,
                    segment.residuals + static_cast<std::size_t>(begin) * codec.row_bytes(),
-                   static_cast<std::size_t>(end - begin)};
+                   static_cast<std::size_t>(end - begin),
+                   segment.n_tokens - static_cast<std::size_t>(begin)};
     }
     return runs;
 }
@@ -83,7 +84,8 @@ private:
         centroids_.resize(run.n_tokens + 16);
         std::size_t n = run.n_tokens;
         if (wanted_) {
-            n = set_.choose(codec_, run.codes, n, wanted_, own.data(), centroids_.data());
+            n = set_.choose(codec_, run.codes, n, run.n_readable, wanted_, own.data(),
+                            centroids_.data());
         } else {
             for (std::size_t t = 0; t < n; ++t) {
                 own[t] = static_cast<std::uint32_t>(t);

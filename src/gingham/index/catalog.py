@@ -19,7 +19,7 @@ from gingham.document import Document, Int64
 from gingham.errors import CorruptionError
 from gingham.index.codebook_files import CodebookRecord, record_of
 from gingham.index.database import Database
-from gingham.index.layout import CATALOG
+from gingham.index.layout import CATALOG, CODEBOOKS, SEGMENTS
 from gingham.index.segment_writer import DEFAULT_BITS, SegmentCodec, SegmentRecord
 from gingham.kernels.codebook import BITS
 
@@ -34,6 +34,7 @@ _SETTINGS: dict[str, type] = {
     "generation": int,
     "next_document": int,
     "next_segment": int,
+    "checksums": dict,
 }
 _MODEL = ("name", "precision", "fingerprint")
 _LARGEST_NUMBER = 1 << 62  # of a document or segment; never reached by counting
@@ -147,7 +148,7 @@ class Catalog:
             """SELECT segment, kind, codec, dim, passages, tokens, bytes, codebook
                FROM segments ORDER BY 1"""
         )
-        records = []
+        records, checksums = [], self._checksums()
         for segment, kind, codec, dim, passages, tokens, size, codebook in rows:
             numbers = (segment, dim, passages, tokens, size)
             flat = kind == "flat" and codec in SCALAR_CODECS and codebook is None
@@ -158,7 +159,14 @@ class Catalog:
                 raise CorruptionError(f"{self.path}: segment {segment!r} has impossible sizes")
             records.append(
                 SegmentRecord(
-                    segment, cast(SegmentCodec, codec), dim, passages, tokens, size, codebook
+                    segment,
+                    cast(SegmentCodec, codec),
+                    dim,
+                    passages,
+                    tokens,
+                    size,
+                    codebook,
+                    checksums.get(f"{SEGMENTS}/{segment:08d}"),
                 )
             )
         return records
@@ -189,7 +197,8 @@ class Catalog:
             """SELECT codebook, bits, dim, scale, supers, centroids, tokens, bytes
                FROM codebooks ORDER BY 1"""
         )
-        return [record_of(row, self.path) for row in rows]
+        checksums = self._checksums()
+        return [record_of(row, self.path, checksums.get(_codebook_name(row[0]))) for row in rows]
 
     def add_codebook(self, new: CodebookRecord) -> None:
         """Put a codebook on the list."""
@@ -213,6 +222,16 @@ class Catalog:
             """DELETE FROM codebooks WHERE codebook NOT IN
                (SELECT codebook FROM segments WHERE codebook IS NOT NULL)"""
         )
+
+    def keep_checksums(self, new: Mapping[str, int]) -> None:
+        """Remember checksums of folders by their names; forget those that are listed no more."""
+        listed = {f"{SEGMENTS}/{record.segment:08d}" for record in self.segments()}
+        listed |= {_codebook_name(record.codebook) for record in self.codebooks()}
+        known = {**self._checksums(), **new}
+        self.set_setting("checksums", {name: known[name] for name in sorted(listed & known.keys())})
+
+    def _checksums(self) -> dict[str, int]:
+        return cast("dict[str, int]", self.settings().get("checksums", {}))
 
     # Documents ----------------------------------------------------------------------------------
 
@@ -253,14 +272,21 @@ class Catalog:
                WHERE number IN (SELECT value FROM json_each(?))""",
             (json.dumps(list(numbers)),),
         )
+        if not all(isinstance(id, str) for _, id in rows):
+            raise CorruptionError(f"{self.path}: the id of a document is no text")
         return dict(cast("list[tuple[int, str]]", rows))
 
     def _document(self, row: tuple[Any, ...]) -> Document:
         id, text, metadata = row
         try:
-            return Document(id, text, json.loads(metadata))
+            record = json.loads(metadata)
         except (ValueError, TypeError, RecursionError) as error:
             raise CorruptionError(f"{self.path}: metadata of {id!r}: {error}") from error
+        if not (isinstance(id, str) and isinstance(text, str | None) and isinstance(record, dict)):
+            raise CorruptionError(
+                f"{self.path}: id or text of document {id!r} is no text, or its metadata no object"
+            )
+        return Document(id, text, record)
 
     def insert_documents(self, rows: Sequence[DocumentRow]) -> None:
         """Add documents whose ids are free, with what filters can see of their metadata."""
@@ -332,6 +358,10 @@ class Catalog:
         statement = "SELECT number, id, text, metadata, digest FROM documents ORDER BY number"
         for row in self.database.each(statement):
             yield DocumentRow(*row)
+
+
+def _codebook_name(number: object) -> str:
+    return f"{CODEBOOKS}/{number:08d}" if isinstance(number, int) else f"{CODEBOOKS}/{number!r}"
 
 
 def _numbers(rows: Sequence[tuple[Any, ...]]) -> Int64:

@@ -25,6 +25,7 @@ from gingham.index.layout import (
     Component,
     MappedArray,
     check_folders,
+    check_headers,
     map_array,
     remove_folders,
     segment_folder,
@@ -163,6 +164,7 @@ def open_clustered(
             raise CorruptionError(
                 f"{files[part].path}: {len(rows[part])} rows, the catalog promises {length}"
             )
+    check_headers(folder, files.values(), record.checksum)
     offsets = rows[Component.OFFSETS]
     passages = clustered.CodedPassages(
         codebook.coder,

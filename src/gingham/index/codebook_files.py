@@ -16,6 +16,7 @@ from gingham.index.layout import (
     Component,
     MappedArray,
     check_folders,
+    check_headers,
     codebook_folder,
     map_array,
     remove_folders,
@@ -40,6 +41,7 @@ class CodebookRecord:
         centroids: centroids.
         tokens: that the collection had when it was trained.
         bytes: of all its files.
+        checksum: of the headers of its files; None where the catalog has none.
     """
 
     codebook: int
@@ -50,6 +52,7 @@ class CodebookRecord:
     centroids: int
     tokens: int
     bytes: int
+    checksum: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +141,7 @@ def open_codebook(collection: Path, record: CodebookRecord) -> OpenCodebook:
             f"{folder}: the catalog promises {record.supers} and {record.centroids} centroids, "
             f"the files hold {lengths[0]} and {lengths[1]}"
         )
+    check_headers(folder, files.values(), record.checksum)
     try:
         codebook = Codebook(
             record.bits,
@@ -154,7 +158,7 @@ def open_codebook(collection: Path, record: CodebookRecord) -> OpenCodebook:
     return OpenCodebook(record, Coder(codebook), tuple(files.values()))
 
 
-def record_of(row: tuple[object, ...], where: Path) -> CodebookRecord:
+def record_of(row: tuple[object, ...], where: Path, checksum: int | None = None) -> CodebookRecord:
     """A row of the catalog, checked.
 
     Raises:
@@ -177,4 +181,5 @@ def record_of(row: tuple[object, ...], where: Path) -> CodebookRecord:
         numbers[3],
         numbers[4],
         numbers[5],
+        checksum,
     )

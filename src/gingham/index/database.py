@@ -21,7 +21,7 @@ from gingham.errors import (
     InputError,
     VersionError,
 )
-from gingham.index.forking import gate, renew_after_fork
+from gingham.forking import gate, renew_after_fork
 from gingham.index.layout import APPLICATION_ID, CATALOG, FORMAT_VERSION, check_regular
 from gingham.index.migrations import migrate, missing_steps, strange_objects
 

@@ -49,6 +49,7 @@ class SegmentRecord:
         tokens: stored token vectors.
         bytes: of all its files.
         codebook: number of the codebook of a clustered segment, None for a flat one.
+        checksum: of the headers of its files; None where the catalog has none.
     """
 
     segment: int
@@ -58,6 +59,7 @@ class SegmentRecord:
     tokens: int
     bytes: int
     codebook: int | None = None
+    checksum: int | None = None
 
 
 class SegmentWriter:

@@ -19,7 +19,7 @@ from gingham.errors import CorruptionError
 from gingham.index.catalog import Catalog, Scalar
 from gingham.index.clustered_segment import ClusteredSegment
 from gingham.index.commit import bytes_on_disk
-from gingham.index.forking import renew_after_fork
+from gingham.forking import renew_after_fork
 from gingham.index.layout import FORMAT_VERSION
 from gingham.index.segment_writer import DEFAULT_BITS, SegmentRecord
 from gingham.index.segments import Segment, open_all

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from gingham.errors import CollectionError, LockedError
-from gingham.index.forking import gate, renew_after_fork
+from gingham.forking import gate, renew_after_fork
 
 _POLL = 0.02  # seconds between two attempts
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
