@@ -19,6 +19,7 @@ from gingham import intake
 from gingham.document import TokenVectors
 from gingham.encoder import Encoder
 from gingham.errors import InputError, ModelMismatchError
+from gingham.forking import renew_after_fork
 
 Query = str | TokenVectors | npt.NDArray[np.floating[Any]]
 
@@ -39,6 +40,22 @@ class RecordedModel:
         self._loaded: Encoder | None = encoder if isinstance(encoder, Encoder) else None
         self._lock = threading.Lock()
         self._last_queries: tuple[tuple[str, ...], TokenVectors] | None = None
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Another thread may have held the lock."""
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, object]:
+        """What the caller of `gingham.open` asked for; what was loaded is loaded again."""
+        asked = self._asked
+        if isinstance(asked, (str, os.PathLike)) and os.path.isdir(asked):
+            asked = os.path.abspath(asked)
+        return {"collection": self._collection, "encoder": asked, "threads": self._threads}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Ask for the same again."""
+        self.__init__(**state)  # type: ignore[misc]
 
     def encoder(self, settings: Mapping[str, Any]) -> Encoder:
         """The encoder, checked against the collection's settings.

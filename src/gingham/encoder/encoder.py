@@ -26,7 +26,7 @@ _WINDOW_CHARACTERS = 4_000_000
 
 
 class Encoder:
-    """A ColBERT model: texts in, one vector a token out. Safe for threads.
+    """A ColBERT model: texts in, one vector a token out. Safe for threads and in forked children.
 
     On a CPU a text's vectors do not depend on the number of threads. With int8 they do not depend
     on the texts encoded with it either; with fp32 that holds up to rounding.
@@ -52,6 +52,7 @@ class Encoder:
             InputError: an argument is not one of these.
             ModelError: the model is unknown, incomplete, damaged or of an unsupported layout.
         """
+        self._asked = {"device": device, "threads": threads}
         self._threads = resolve_threads(threads)
         self._checkpoint = load_checkpoint(model, precision)
         self._tokenization = Tokenization(self._checkpoint)
@@ -62,6 +63,14 @@ class Encoder:
             threads=self._threads,
             pad_id=self._tokenization.pad_id,
         )
+
+    def __getstate__(self) -> dict[str, object]:
+        """What opens it again: pickled it is a name, not weights."""
+        return {"model": self.name, "precision": self.precision, **self._asked}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Load the model that the name stands for, here and now."""
+        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gingham.encoder.tokenization import printable
+from gingham.forking import renew_after_fork
 
 if TYPE_CHECKING:
     from semantic_text_splitter import TextSplitter
@@ -36,6 +37,11 @@ class Passages:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._made: TextSplitter | None = None
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Another thread may have held the lock."""
+        self._lock = threading.Lock()
 
     def split(self, text: str) -> list[tuple[int, int]]:
         """Half-open character spans of the passages, in order and apart.

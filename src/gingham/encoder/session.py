@@ -22,6 +22,7 @@ from gingham.document import Float32
 from gingham.encoder.checkpoint import Checkpoint
 from gingham.encoder.tokenization import TokenizedText
 from gingham.errors import InputError, ModelError
+from gingham.forking import renew_after_fork
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -33,6 +34,9 @@ _CPU_TOKENS, _CUDA_TOKENS = 1024, 32768
 _THREADS_OF_ONE_TEXT = 4
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 _OUTPUTS = ("last_hidden_state", "token_embeddings")
+# Sessions of the process that forked this one, whose threads are not here: a run, and even letting
+# go of them, would wait for these.
+_of_the_parent: list[InferenceSession] = []
 
 
 class Session:
@@ -57,6 +61,7 @@ class Session:
         self._pad_id = pad_id
         self._lock = threading.Lock()
         self._sessions: dict[int, InferenceSession] = {}
+        renew_after_fork(self)
         session = self._session(min(self._threads, _THREADS_OF_ONE_TEXT))
         self._inputs = {node.name for node in session.get_inputs()}
         outputs = [node.name for node in session.get_outputs()]
@@ -157,6 +162,12 @@ class Session:
             if threads not in self._sessions:
                 self._sessions[threads] = self._load(threads)
             return self._sessions[threads]
+
+    def after_fork_in_child(self) -> None:
+        """Load anew when first needed."""
+        self._lock = threading.Lock()
+        _of_the_parent.extend(self._sessions.values())
+        self._sessions = {}
 
     def _load(self, threads: int) -> InferenceSession:
         import onnxruntime

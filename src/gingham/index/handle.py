@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gingham.errors import CollectionError, InputError, LockedError, ReadOnlyError
-from gingham.index.commit import LOCK_TIMEOUT, fold_log
 from gingham.forking import renew_after_fork
+from gingham.index.commit import LOCK_TIMEOUT, fold_log
 from gingham.index.snapshot import Snapshot
 from gingham.index.writer import IndexWriter
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from gingham.document import Document, Int64
 from gingham.errors import CorruptionError
+from gingham.forking import renew_after_fork
 from gingham.index.catalog import Catalog, Scalar
 from gingham.index.clustered_segment import ClusteredSegment
 from gingham.index.commit import bytes_on_disk
-from gingham.forking import renew_after_fork
 from gingham.index.layout import FORMAT_VERSION
 from gingham.index.segment_writer import DEFAULT_BITS, SegmentRecord
 from gingham.index.segments import Segment, open_all
