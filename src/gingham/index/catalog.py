@@ -34,7 +34,7 @@ _SETTINGS: dict[str, type] = {
     "generation": int,
     "next_document": int,
     "next_segment": int,
-    "checksums": dict,
+    "digests": dict,
 }
 _MODEL = ("name", "precision", "fingerprint")
 _LARGEST_NUMBER = 1 << 62  # of a document or segment; never reached by counting
@@ -148,7 +148,7 @@ class Catalog:
             """SELECT segment, kind, codec, dim, passages, tokens, bytes, codebook
                FROM segments ORDER BY 1"""
         )
-        records, checksums = [], self._checksums()
+        records, digests = [], self._folder_digests()
         for segment, kind, codec, dim, passages, tokens, size, codebook in rows:
             numbers = (segment, dim, passages, tokens, size)
             flat = kind == "flat" and codec in SCALAR_CODECS and codebook is None
@@ -166,7 +166,7 @@ class Catalog:
                     tokens,
                     size,
                     codebook,
-                    checksums.get(f"{SEGMENTS}/{segment:08d}"),
+                    digests.get(f"{SEGMENTS}/{segment:08d}"),
                 )
             )
         return records
@@ -197,8 +197,8 @@ class Catalog:
             """SELECT codebook, bits, dim, scale, supers, centroids, tokens, bytes
                FROM codebooks ORDER BY 1"""
         )
-        checksums = self._checksums()
-        return [record_of(row, self.path, checksums.get(_codebook_name(row[0]))) for row in rows]
+        digests = self._folder_digests()
+        return [record_of(row, self.path, digests.get(_codebook_name(row[0]))) for row in rows]
 
     def add_codebook(self, new: CodebookRecord) -> None:
         """Put a codebook on the list."""
@@ -223,15 +223,15 @@ class Catalog:
                (SELECT codebook FROM segments WHERE codebook IS NOT NULL)"""
         )
 
-    def keep_checksums(self, new: Mapping[str, int]) -> None:
-        """Remember checksums of folders by their names; forget those that are listed no more."""
+    def keep_digests(self, new: Mapping[str, str]) -> None:
+        """Remember digests of folders by their names; forget those that are listed no more."""
         listed = {f"{SEGMENTS}/{record.segment:08d}" for record in self.segments()}
         listed |= {_codebook_name(record.codebook) for record in self.codebooks()}
-        known = {**self._checksums(), **new}
-        self.set_setting("checksums", {name: known[name] for name in sorted(listed & known.keys())})
+        known = {**self._folder_digests(), **new}
+        self.set_setting("digests", {name: known[name] for name in sorted(listed & known.keys())})
 
-    def _checksums(self) -> dict[str, int]:
-        return cast("dict[str, int]", self.settings().get("checksums", {}))
+    def _folder_digests(self) -> dict[str, str]:
+        return cast("dict[str, str]", self.settings().get("digests", {}))
 
     # Documents ----------------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ def open_clustered(
             raise CorruptionError(
                 f"{files[part].path}: {len(rows[part])} rows, the catalog promises {length}"
             )
-    check_headers(folder, files.values(), record.checksum)
+    check_headers(folder, files.values(), record.digest)
     offsets = rows[Component.OFFSETS]
     passages = clustered.CodedPassages(
         codebook.coder,

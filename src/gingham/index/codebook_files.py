@@ -41,7 +41,7 @@ class CodebookRecord:
         centroids: centroids.
         tokens: that the collection had when it was trained.
         bytes: of all its files.
-        checksum: of the headers of its files; None where the catalog has none.
+        digest: of the headers of its files; None where the catalog has none.
     """
 
     codebook: int
@@ -52,7 +52,7 @@ class CodebookRecord:
     centroids: int
     tokens: int
     bytes: int
-    checksum: int | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +141,7 @@ def open_codebook(collection: Path, record: CodebookRecord) -> OpenCodebook:
             f"{folder}: the catalog promises {record.supers} and {record.centroids} centroids, "
             f"the files hold {lengths[0]} and {lengths[1]}"
         )
-    check_headers(folder, files.values(), record.checksum)
+    check_headers(folder, files.values(), record.digest)
     try:
         codebook = Codebook(
             record.bits,
@@ -158,7 +158,7 @@ def open_codebook(collection: Path, record: CodebookRecord) -> OpenCodebook:
     return OpenCodebook(record, Coder(codebook), tuple(files.values()))
 
 
-def record_of(row: tuple[object, ...], where: Path, checksum: int | None = None) -> CodebookRecord:
+def record_of(row: tuple[object, ...], where: Path, digest: str | None = None) -> CodebookRecord:
     """A row of the catalog, checked.
 
     Raises:
@@ -181,5 +181,5 @@ def record_of(row: tuple[object, ...], where: Path, checksum: int | None = None)
         numbers[3],
         numbers[4],
         numbers[5],
-        checksum,
+        digest,
     )

@@ -26,7 +26,7 @@ from gingham.index.layout import (
     check_folders,
     check_regular,
     codebook_folder,
-    folder_checksum,
+    folder_digest,
     remove_folders,
     segment_folder,
     sync_folder,
@@ -146,13 +146,13 @@ def publish(
         buried: tombstones that no segment needs any more.
         settings: values to set.
     """
-    checksums = {}
+    digests = {}
     if segment is not None:
         folder = segment_folder(collection, segment.segment)
-        checksums[f"{SEGMENTS}/{folder.name}"] = folder_checksum(folder)
+        digests[f"{SEGMENTS}/{folder.name}"] = folder_digest(folder)
     if codebook is not None:
         folder = codebook_folder(collection, codebook.codebook)
-        checksums[f"{CODEBOOKS}/{folder.name}"] = folder_checksum(folder)
+        digests[f"{CODEBOOKS}/{folder.name}"] = folder_digest(folder)
     with catalog.database.transaction():
         catalog.delete_documents(deleted)
         catalog.delete_documents([row.id for row in documents])
@@ -163,7 +163,7 @@ def publish(
         if segment is not None or merged:
             catalog.replace_segments(merged, segment)
             catalog.drop_unused_codebooks()
-            catalog.keep_checksums(checksums)
+            catalog.keep_digests(digests)
         dropped -= {record.codebook for record in catalog.codebooks()}
         catalog.bury(buried)
         counters = dict(settings or {})

@@ -7,6 +7,7 @@ knows what the arrays mean or when they are written.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 import struct
@@ -247,24 +248,26 @@ def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
     return MappedArray(path, array, checksum, bytes(header))
 
 
-def headers_checksum(headers: Mapping[str, bytes]) -> int:
-    """One checksum for the files of a folder: of their headers, so of all that they hold.
+def headers_digest(headers: Mapping[str, bytes]) -> str:
+    """One digest for the files of a folder: of their headers, so of all that they hold.
 
-    The catalog keeps it: a file of another collection has a right checksum of its own.
+    The catalog keeps it, since a file of another collection has a right checksum of its own. No
+    CRC: over a header that ends in its own, it is the same for all.
     """
-    return zlib.crc32(b"".join(headers[name] for name in sorted(headers)))
+    joined = b"".join(headers[name] for name in sorted(headers))
+    return hashlib.blake2b(joined, digest_size=16).hexdigest()
 
 
-def folder_checksum(folder: Path) -> int:
-    """`headers_checksum` of a folder that was just written."""
+def folder_digest(folder: Path) -> str:
+    """`headers_digest` of a folder that was just written."""
     headers = {}
     for path in folder.iterdir():
         with open(path, "rb") as file:
             headers[path.name] = file.read(HEADER_BYTES)
-    return headers_checksum(headers)
+    return headers_digest(headers)
 
 
-def check_headers(folder: Path, files: Iterable[MappedArray], expected: int | None) -> None:
+def check_headers(folder: Path, files: Iterable[MappedArray], expected: str | None) -> None:
     """Refuse files that are whole, but not those that the catalog lists.
 
     Raises:
@@ -272,7 +275,7 @@ def check_headers(folder: Path, files: Iterable[MappedArray], expected: int | No
     """
     if expected is None:
         return
-    if headers_checksum({file.path.name: file.header for file in files}) != expected:
+    if headers_digest({file.path.name: file.header for file in files}) != expected:
         raise CorruptionError(
             f"{folder}: not the files that the catalog lists: one of them, or the catalog, is of "
             "another collection or of an older copy; restore the collection from a backup"

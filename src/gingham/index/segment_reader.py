@@ -12,7 +12,14 @@ import numpy.typing as npt
 from gingham import kernels
 from gingham.document import Float32, Int64
 from gingham.errors import CorruptionError
-from gingham.index.layout import Component, MappedArray, check_folders, check_headers, map_array, segment_folder
+from gingham.index.layout import (
+    Component,
+    MappedArray,
+    check_folders,
+    check_headers,
+    map_array,
+    segment_folder,
+)
 from gingham.index.segment_writer import VECTORS, SegmentRecord
 
 
@@ -117,7 +124,7 @@ def open_flat(collection: Path, record: SegmentRecord) -> FlatSegment:
     if (numbers[1:] < numbers[:-1]).any():
         raise CorruptionError(f"{passages.path}: document numbers do not ascend")
     files = tuple(file for file in (vectors, scales, offsets, passages) if file is not None)
-    check_headers(folder, files, record.checksum)
+    check_headers(folder, files, record.digest)
     return FlatSegment(
         record,
         vectors.rows,

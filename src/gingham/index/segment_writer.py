@@ -49,7 +49,7 @@ class SegmentRecord:
         tokens: stored token vectors.
         bytes: of all its files.
         codebook: number of the codebook of a clustered segment, None for a flat one.
-        checksum: of the headers of its files; None where the catalog has none.
+        digest: of the headers of its files; None where the catalog has none.
     """
 
     segment: int
@@ -59,7 +59,7 @@ class SegmentRecord:
     tokens: int
     bytes: int
     codebook: int | None = None
-    checksum: int | None = None
+    digest: str | None = None
 
 
 class SegmentWriter:
