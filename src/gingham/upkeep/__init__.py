@@ -1,0 +1,1 @@
+"""What keeps a collection whole: checking, repairing, backing up, restoring. Never scores."""

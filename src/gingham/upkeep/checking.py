@@ -1,0 +1,151 @@
+"""A check: the collection looked at as of one commit, while others may read and write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from gingham.errors import (
+    CollectionError,
+    CollectionNotFoundError,
+    CorruptionError,
+    InputError,
+    LockedError,
+)
+from gingham.index.catalog import Catalog
+from gingham.index.commit import writer_lock
+from gingham.index.exchange import NEW
+from gingham.index.layout import CATALOG, CODEBOOKS, LOCK, SEGMENTS
+from gingham.upkeep.examining import REPAIR, Examination, Examiner
+from gingham.upkeep.leftovers import entries_of
+from gingham.upkeep.values import Check, Finding, Report
+
+_ATTEMPTS = 5
+LOST_CATALOG = (
+    "ids and texts of documents were in it only: restore a backup (gingham restore), or add the "
+    "documents to a new collection"
+)
+
+
+def check(path: str | os.PathLike[str], *, progress: Report | None = None) -> Check:
+    """Read all of a collection, compare it with its checksums and each part with the others.
+
+    Works on collections that cannot be opened, changes nothing, and may run while others write: it
+    looks at the latest commit.
+
+    Args:
+        path: the folder of the collection.
+        progress: told how far it has come.
+
+    Raises:
+        CollectionNotFoundError: there is none.
+        CollectionError: it cannot be looked at, or is of an older format.
+        VersionError: written by a newer gingham.
+    """
+    folder = collection_folder(path)
+    try:
+        found = _examine(folder, progress)
+    except CorruptionError as error:
+        remedy = f"{REPAIR} makes the catalog anew of what can be read; or restore a backup"
+        if not os.path.lexists(folder / CATALOG):
+            remedy = LOST_CATALOG
+            if (folder / NEW).exists():
+                remedy = f"{REPAIR} finishes the repair that was interrupted"
+        problem = " ".join(str(error).removeprefix(f"{folder / CATALOG}: ").split())
+        found = Examination(must_rebuild=True)
+        found.findings.append(Finding("damage", CATALOG, problem, remedy))
+    return as_check(folder, found)
+
+
+def collection_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, if a collection is or was there.
+
+    Raises:
+        CollectionNotFoundError: nothing of a collection is there.
+    """
+    if "\0" in os.fspath(path):
+        raise InputError(f"a path cannot hold a NUL character: {os.fspath(path)!r}")
+    folder = Path(path).expanduser()
+    ours = (CATALOG, f"{CATALOG}-wal", NEW, SEGMENTS, CODEBOOKS)
+    if not any(os.path.lexists(folder / name) for name in ours):
+        raise CollectionNotFoundError(f"{folder}: no collection here")
+    return folder
+
+
+def as_check(folder: Path, found: Examination) -> Check:
+    """What was found, as a value."""
+    kept = [state.record for state in found.segments if state.fate != "lost"]
+    return Check(
+        path=str(folder),
+        findings=tuple(found.findings),
+        generation=found.generation,
+        documents=len(found.documents.numbers),
+        passages=sum(record.passages for record in kept),
+        tokens=sum(record.tokens for record in kept),
+        segments=sum(state.listed for state in found.segments),
+        codebooks=len(found.codebooks),
+        bytes=found.bytes,
+    )
+
+
+def _examine(folder: Path, progress: Report | None) -> Examination:
+    """Look, and look again where a writer took segments away meanwhile."""
+    examiner = Examiner(folder, progress)
+    for _ in range(_ATTEMPTS):
+        with _without_writer(folder) as alone:
+            catalog = open_catalog(folder)
+            catalog.database.hold_snapshot()
+            entries = entries_of(folder) if alone else []
+        try:
+            found = examiner.examine(catalog, entries)
+        finally:
+            catalog.database.close()
+        if not found.findings or _generation(folder) == found.generation:
+            break
+    return found
+
+
+def open_catalog(folder: Path) -> Catalog:
+    """A connection to read with.
+
+    Raises:
+        CorruptionError: there is no catalog, though there are segments; or it is none of ours.
+        VersionError: written by a newer gingham.
+        CollectionError: it is of an older format.
+    """
+    try:
+        return Catalog(folder, writable=False)
+    except CollectionNotFoundError as error:
+        raise CorruptionError(f"{folder / CATALOG}: missing, though there are segments") from error
+
+
+def _generation(folder: Path) -> int | None:
+    """The latest commit, None where that cannot be told."""
+    try:
+        catalog = Catalog(folder, writable=False)
+    except CollectionError:
+        return None
+    try:
+        value = catalog.settings().get("generation", 0)
+    except CollectionError:
+        return None
+    finally:
+        catalog.database.close()
+    return value if isinstance(value, int) else None
+
+
+@contextmanager
+def _without_writer(folder: Path) -> Iterator[bool]:
+    """Whether no writer is at work; while inside none can begin, for the blink that it takes."""
+    with ExitStack() as stack:
+        alone = True
+        if os.path.lexists(folder / LOCK):  # it is not made: a check changes nothing
+            try:
+                stack.enter_context(writer_lock(folder, timeout=0))
+            except LockedError:
+                alone = False
+            except CollectionError:  # nobody can write here
+                pass
+        yield alone
