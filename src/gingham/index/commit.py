@@ -17,17 +17,20 @@ from typing import Any
 from gingham.errors import CollectionError, CorruptionError
 from gingham.index.catalog import Catalog, DocumentRow
 from gingham.index.codebook_files import CodebookRecord
-from gingham.index.database import Database
+from gingham.index.database import Database, remove_unfinished
 from gingham.index.layout import (
     CATALOG,
     CODEBOOKS,
     LOCK,
     SEGMENTS,
+    TEMPORARY,
     check_folders,
     check_regular,
     codebook_folder,
     folder_digest,
+    make_folder,
     remove_folders,
+    reporting_disk,
     segment_folder,
     sync_folder,
 )
@@ -62,7 +65,7 @@ def create_collection(collection: Path, timeout: float | None = LOCK_TIMEOUT) ->
         _upgrade(collection, timeout)
         return
     try:
-        collection.mkdir(parents=True, exist_ok=True)
+        make_folder(collection)
     except OSError as error:
         raise CollectionError(
             f"{collection}: cannot create a collection here: {error.strerror}"
@@ -74,17 +77,18 @@ def create_collection(collection: Path, timeout: float | None = LOCK_TIMEOUT) ->
             f"{collection}: holds other files (such as {min(strangers)!r}) and is no collection; "
             "choose a new path"
         )
-    with writer_lock(collection, timeout):
+    with writer_lock(collection, timeout), reporting_disk(collection):
         if not (collection / CATALOG).exists():  # another process may have been faster
             if any((collection / SEGMENTS).glob("*/*")) or (collection / f"{CATALOG}-wal").exists():
                 raise CorruptionError(
                     f"{collection / CATALOG}: missing, though there are segments; "
                     "restore it from a backup"
                 )
-            (collection / SEGMENTS).mkdir(exist_ok=True)
+            make_folder(collection / SEGMENTS)
+            # Whoever sees a catalog may rely on the folder that it is in.
+            sync_folder(collection.resolve().parent)
             Database.create(collection)
             sync_folder(collection)
-            sync_folder(collection.resolve().parent)
 
 
 def _upgrade(collection: Path, timeout: float | None) -> None:
@@ -112,13 +116,25 @@ def fold_log(collection: Path) -> None:
 
 
 def collect_garbage(collection: Path, catalog: Catalog) -> None:
-    """Remove folders that the catalog does not list. Only the writer may call this."""
+    """Remove folders that the catalog does not list, and a catalog that was never finished.
+
+    Only the writer may call this.
+    """
     check_folders(collection / SEGMENTS, collection / CODEBOOKS)
     listed = {segment_folder(collection, record.segment) for record in catalog.segments()}
     listed |= {codebook_folder(collection, record.codebook) for record in catalog.codebooks()}
-    for folder in (collection / SEGMENTS, collection / CODEBOOKS):
-        folder.mkdir(exist_ok=True)
-        remove_folders(entry for entry in folder.iterdir() if entry not in listed)
+    with reporting_disk(collection):
+        remove_unfinished(collection)
+        garbage = []
+        for folder in (collection / SEGMENTS, collection / CODEBOOKS):
+            make_folder(folder)
+            garbage += [entry for entry in folder.iterdir() if entry not in listed]
+    if any(not entry.name.startswith(TEMPORARY) for entry in garbage):
+        # A commit that failed while it was made durable may lie in the log all the same, and come
+        # to life when the log is next read from the disk. It must not find its folders gone: this
+        # commit is written over it first.
+        publish(collection, catalog)
+    remove_folders(garbage)
 
 
 def publish(

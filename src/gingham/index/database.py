@@ -27,6 +27,7 @@ from gingham.index.migrations import migrate, missing_steps, strange_objects
 
 _WAIT = 30.0  # seconds for another connection's transaction, which are all short
 _ROWS = 64  # fetched at a time of a long answer
+_UNFINISHED = tuple(f"{CATALOG}.new{suffix}" for suffix in ("", "-journal", "-wal", "-shm"))
 _LOG_LIMIT = 32 << 20  # bytes to which the write-ahead log is cut back when it starts anew
 _unusable: list[sqlite3.Connection] = []  # of a parent, in a transaction: closing would undo it
 # The file may be somebody else's: https://www.sqlite.org/security.html
@@ -67,16 +68,22 @@ class Database:
     @classmethod
     def create(cls, collection: Path) -> None:
         """Create the catalog of a collection; whole or not there, whatever happens meanwhile."""
-        path = collection / f"{CATALOG}.new"
-        path.unlink(missing_ok=True)
-        with gate:
+        remove_unfinished(collection)
+        path = collection / _UNFINISHED[0]
+        with _reporting(path), gate:
             connection = sqlite3.connect(path, isolation_level=None)
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
+                # Not in WAL mode yet: closing a connection does not say whether the log could be
+                # folded into the file, and the file is renamed without its log.
                 connection.execute("PRAGMA synchronous = FULL")
                 _upgrade(connection)
+                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             finally:
-                connection.close()  # the last to close folds the log into the file
+                connection.close()
+        if mode != ("wal",):
+            raise CollectionError(
+                f"{collection}: SQLite cannot keep a write-ahead log here: use a local disk"
+            )
         path.replace(collection / CATALOG)
 
     def upgrade(self) -> None:
@@ -160,25 +167,8 @@ class Database:
                 f"{self.path.parent}: this process was forked in the middle of a read or write: "
                 "use the collection anew in the child"
             )
-        try:
-            with gate:
-                yield
-        except sqlite3.DataError as error:
-            raise InputError(f"{self.path}: a value cannot be stored: {error}") from error
-        except sqlite3.OperationalError as error:
-            if "no such" in str(error):
-                raise CorruptionError(f"{self.path}: not as gingham made it: {error}") from error
-            if "UTF-8" in str(error):
-                raise CorruptionError(
-                    f"{self.path}: holds text that is none; restore the collection from a backup"
-                ) from error
-            raise CollectionError(
-                f"{self.path}: {error}; check free space and permissions, then try again"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise CorruptionError(
-                f"{self.path}: damaged: {error}; restore the collection from a backup"
-            ) from error
+        with _reporting(self.path), gate:
+            yield
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -235,6 +225,18 @@ class Database:
         """Copy the write-ahead log into the database, as far as no snapshot needs it."""
         self.rows("PRAGMA wal_checkpoint(PASSIVE)")
 
+    def copy_to(self, path: Path) -> None:
+        """Write what this connection sees as one durable file, while others write on."""
+        with self.reporting():
+            target = sqlite3.connect(path, isolation_level=None)
+            try:
+                target.execute("PRAGMA synchronous = FULL")
+                self._connection.backup(target)
+            finally:
+                target.close()
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
     def verify(self) -> None:
         """Let SQLite look for damage in its own structures.
 
@@ -282,6 +284,35 @@ class Database:
     def _one(self, statement: str) -> Any:
         row = self.row(statement)
         return None if row is None else row[0]
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DataError as error:
+        raise InputError(f"{path}: a value cannot be stored: {error}") from error
+    except sqlite3.OperationalError as error:
+        if "no such" in str(error):
+            raise CorruptionError(f"{path}: not as gingham made it: {error}") from error
+        if "UTF-8" in str(error):
+            raise CorruptionError(
+                f"{path}: holds text that is none; restore the collection from a backup"
+            ) from error
+        again = "open the collection again" if "readonly" in str(error) else "try again"
+        raise CollectionError(
+            f"{path}: {error}; check free space and permissions, then {again}"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise CorruptionError(
+            f"{path}: damaged: {error}; restore the collection from a backup"
+        ) from error
+
+
+def remove_unfinished(collection: Path) -> None:
+    """Remove a catalog that was being created when its process died. Only the writer may."""
+    for name in _UNFINISHED:
+        (collection / name).unlink(missing_ok=True)
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:

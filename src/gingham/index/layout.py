@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gingham.errors import CorruptionError, VersionError
+from gingham.errors import CollectionError, CorruptionError, GinghamError, VersionError
 from gingham.index.mapping import map_file
 
 FORMAT_VERSION = 2
@@ -308,6 +308,15 @@ def check_folders(*folders: Path) -> None:
                 )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, durably; or leave the one there is."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and new names in a folder durable (POSIX; Windows has no such call)."""
     if os.name == "nt":
@@ -317,6 +326,20 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def reporting_disk(collection: Path) -> Iterator[None]:
+    """Turn what the file system says of a write into our error."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, GinghamError):
+            raise
+        raise CollectionError(
+            f"{collection}: cannot write: {error.strerror or error}; what was committed is safe, "
+            "try again when there is room"
+        ) from error
 
 
 def remove_folders(folders: Iterable[Path]) -> None:

@@ -7,7 +7,7 @@ rows that are ready to store; texts are somebody else's business.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +18,14 @@ import numpy as np
 from gingham.codec import scalar
 from gingham.codec.scalar import ScalarCodec
 from gingham.document import Int64, TokenVectors
-from gingham.errors import CollectionError, DimensionError, GinghamError, InputError
+from gingham.errors import DimensionError, InputError
 from gingham.index import merge as merging
 from gingham.index import promotion
 from gingham.index.catalog import Catalog, DocumentRow
 from gingham.index.codebook_files import CodebookRecord, open_codebook, write_codebook
 from gingham.index.commit import LOCK_TIMEOUT, collect_garbage, publish, writer_lock
 from gingham.index.database import Database
+from gingham.index.layout import reporting_disk
 from gingham.index.segment_reader import FlatSegment
 from gingham.index.segment_writer import DEFAULT_BITS, SegmentRecord, SegmentWriter
 from gingham.index.segments import open_all
@@ -137,7 +138,7 @@ class IndexWriter:
         dim = self.settings.get("dim")
         done = 0
         with ExitStack() as stack:
-            stack.enter_context(_reporting_disk(self._collection))
+            stack.enter_context(reporting_disk(self._collection))
             writer: SegmentWriter | None = None
             for batch in vectors:
                 dim = batch.dim if dim is None else dim
@@ -262,7 +263,7 @@ class IndexWriter:
         books = [book for book in self._catalog.codebooks() if book.bits == bits]
         everything = self._catalog.segments()
         tokens = sum(record.tokens for record in everything)
-        with _reporting_disk(self._collection):
+        with reporting_disk(self._collection):
             segments = open_all(self._collection, everything, self._catalog.codebooks())
             chosen = {record.segment for record in records}
             flat = [
@@ -309,7 +310,7 @@ class IndexWriter:
         if report is not None:
             tokens = sum(record.tokens for record in records)
             report(OptimizeProgress("merging", 0, tokens))
-        with _reporting_disk(self._collection):
+        with reporting_disk(self._collection):
             merged, buried = merging.merge(
                 self._collection, number, segments, self._catalog.tombstones()
             )
@@ -335,20 +336,6 @@ def _groups(records: Sequence[SegmentRecord], largest: int | None) -> Iterator[l
         tokens += record.tokens
     if group:
         yield group
-
-
-@contextmanager
-def _reporting_disk(collection: Path) -> Iterator[None]:
-    """Turn what the file system says into our error; the unfinished segment is gone by then."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, GinghamError):
-            raise
-        raise CollectionError(
-            f"{collection}: cannot write: {error.strerror or error}; what was committed is safe, "
-            "try again when there is room"
-        ) from error
 
 
 def _check(batch: TokenVectors, dim: int) -> None:
