@@ -52,7 +52,7 @@ def optimize_bytes(
         bits: that the flat ones will be coded with; None where they stay flat.
         tombstones: how many there are.
     """
-    total = _CATALOG + _TOMBSTONE * tombstones
+    total = 0
     merged = sum(record.bytes for record in clustered)
     parts = len(clustered)
     if bits is None:
@@ -67,7 +67,7 @@ def optimize_bytes(
         parts += 1
     if parts > 1 or (parts and tombstones):
         total += merged
-    return total
+    return total + _CATALOG + _TOMBSTONE * tombstones if total else 0
 
 
 def _codebook_bytes(tokens: int, dim: int, bits: Bits) -> tuple[int, int]:

@@ -29,6 +29,7 @@ from gingham.index.layout import reporting_disk
 from gingham.index.segment_reader import FlatSegment
 from gingham.index.segment_writer import DEFAULT_BITS, SegmentRecord, SegmentWriter
 from gingham.index.segments import open_all
+from gingham.index.space import check_space, optimize_bytes
 from gingham.kernels.codebook import Bits, bits_of
 from gingham.report import OptimizeProgress
 
@@ -197,12 +198,23 @@ class IndexWriter:
 
         Raises:
             InputError: `bits` is given and a vector is not of unit length.
+            CollectionError: the disk has less room than this may need, see `optimize_bytes`.
         """
         records = self._catalog.segments()
         flat = [record for record in records if record.codebook is None]
         clustered = len(flat) < len(records)
         large = clustered or promotion.due(records, at_end=True)
-        if flat and (bits is not None or (large and not self.settings.get("stays_flat"))):
+        will_code = bits is not None or (large and not self.settings.get("stays_flat"))
+        own_bits = bits_of(self.settings.get("bits", DEFAULT_BITS) if bits is None else bits)
+        needed = optimize_bytes(
+            flat,
+            [record for record in records if record.codebook is not None],
+            self._catalog.codebooks(),
+            own_bits if will_code else None,
+            len(self._catalog.tombstones()),
+        )
+        check_space(self._collection, needed, "optimize")
+        if flat and will_code:
             coded = self._promote(flat, bits, threads, report)
             if not coded and bits is not None:
                 raise InputError(
