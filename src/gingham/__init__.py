@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from gingham.report import AuditProgress, CollectionInfo, OptimizeProgress, Progress
     from gingham.reranker import Reranker
     from gingham.search.parameters import SearchParameters
+    from gingham.upkeep.backing_up import restore
+    from gingham.upkeep.checking import check
+    from gingham.upkeep.repairing import repair
+    from gingham.upkeep.values import Backup, Check, Finding, Repair, UpkeepProgress
 
 __version__ = "0.1.0"
 
@@ -43,6 +47,8 @@ __all__ = [
     "AuditPoint",
     "AuditProgress",
     "AuditTarget",
+    "Backup",
+    "Check",
     "Collection",
     "CollectionError",
     "CollectionInfo",
@@ -55,6 +61,7 @@ __all__ = [
     "Encoder",
     "Explanation",
     "FilterError",
+    "Finding",
     "GinghamError",
     "Hit",
     "InputError",
@@ -65,15 +72,20 @@ __all__ = [
     "OptimizeProgress",
     "Progress",
     "ReadOnlyError",
+    "Repair",
     "Reranker",
     "ScoreError",
     "SearchParameters",
     "SourceError",
     "TokenMatch",
     "TokenVectors",
+    "UpkeepProgress",
     "VersionError",
+    "check",
     "maxsim",
     "open",
+    "repair",
+    "restore",
 ]
 
 _HOMES = {
@@ -81,21 +93,29 @@ _HOMES = {
     "AuditPoint": "audit.values",
     "AuditProgress": "report",
     "AuditTarget": "audit.values",
+    "Backup": "upkeep.values",
+    "Check": "upkeep.values",
     "Collection": "collection",
     "CollectionInfo": "report",
     "Document": "document",
     "Encoder": "encoder",
     "Explanation": "ranking",
+    "Finding": "upkeep.values",
     "Hit": "ranking",
     "OptimizeProgress": "report",
     "Progress": "report",
+    "Repair": "upkeep.values",
     "Reranker": "reranker",
     "ScoreError": "audit.values",
     "SearchParameters": "search.parameters",
     "TokenMatch": "ranking",
     "TokenVectors": "document",
+    "UpkeepProgress": "upkeep.values",
+    "check": "upkeep.checking",
     "maxsim": "kernels",
     "open": "collection",
+    "repair": "upkeep.repairing",
+    "restore": "upkeep.backing_up",
 }
 
 

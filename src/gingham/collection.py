@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gingham import hits, intake, wording
+from gingham import adding, explaining, hits, intake
 from gingham.audit import auditing
 from gingham.audit.values import Audit
 from gingham.codec.scalar import SCALAR_CODECS, ScalarCodec
@@ -24,15 +24,14 @@ from gingham.errors import DocumentNotFoundError, InputError
 from gingham.index.commit import create_collection
 from gingham.index.handle import IndexHandle
 from gingham.index.segment_writer import DEFAULT_BITS
-from gingham.index.segments import Segment
 from gingham.index.snapshot import Snapshot
-from gingham.index.writer import NewDocument
 from gingham.kernels.codebook import bits_of
 from gingham.ranking import Explanation, Hit
 from gingham.recorded_model import Query, RecordedModel
 from gingham.report import AuditProgress, CollectionInfo, OptimizeProgress, Progress
-from gingham.search import explanation
 from gingham.search.parameters import SearchParameters
+from gingham.upkeep import backing_up, checking
+from gingham.upkeep.values import Backup, Check, UpkeepProgress
 
 
 def open(
@@ -129,32 +128,17 @@ class Collection:
             LockedError: another writer is at work.
             ReadOnlyError: opened with `read_only`.
         """
-        if isinstance(documents, TokenVectors):
-            batches = intake.vector_batches(documents, ids, metadata)
-        else:
-            batches = intake.text_batches(documents, ids, metadata, self._encode)
-        taken = skipped = passages = tokens = 0
-        with self._index.writer() as writer:
-            for batch in batches:
-                stored = writer.digests([document.id for document in batch.documents])
-                fresh = [d for d in batch.documents if stored.get(d.id) != d.digest]
-                if fresh:
-                    settings = writer.settings
-                    new = {} if "codec" in settings else dict(self._keeping)
-                    codec = {**self._keeping, **settings}["codec"]
-                    if not isinstance(documents, TokenVectors):
-                        new |= self._model.record(settings)
-                    record = writer.add(*batch.encode(fresh), codec, new)
-                    self._index.follow(writer)
-                    passages += record.passages
-                    tokens += record.tokens
-                taken += batch.taken
-                skipped += len(batch.documents) - len(fresh)
-                if progress is not None:
-                    progress(Progress(taken, skipped, passages, tokens))
-            writer.settle(self._threads, coding)
-            self._index.follow(writer)
-        return taken
+        return adding.add(
+            self._index,
+            self._model,
+            self._keeping,
+            documents,
+            ids,
+            metadata,
+            self._threads,
+            progress,
+            coding,
+        )
 
     def delete(self, ids: str | Iterable[str], *, missing_ok: bool = False) -> int:
         """Delete documents by id, all or, where one is missing, none.
@@ -206,6 +190,7 @@ class Collection:
         Raises:
             InputError: other bits, or vectors that are not of unit length, which cannot be
                 compressed.
+            CollectionError: the disk has no room for what this writes beside what is there.
             LockedError: another writer is at work.
             ReadOnlyError: opened with `read_only`.
         """
@@ -281,8 +266,7 @@ class Collection:
         Raises:
             DocumentNotFoundError: no document has this id.
         """
-        snapshot, segment, run = self._passages(id)
-        return self._explain(snapshot, query, id, segment, run)
+        return explaining.explain(self._snapshot, self._model, query, intake.check_id(id))
 
     def explain_hit(self, query: Query, hit: Hit) -> Explanation:
         """`explain` for the passage of a hit: the one with its id and span, as it is now.
@@ -290,11 +274,9 @@ class Collection:
         Raises:
             DocumentNotFoundError: the document has changed since and has no such passage.
         """
-        snapshot, segment, run = self._passages(hit.id)
-        for row in range(run.start, run.stop):
-            if segment.span(row) == hit.span:
-                return self._explain(snapshot, query, hit.id, segment, slice(row, row + 1))
-        raise DocumentNotFoundError(f"document {hit.id!r} has no passage {hit.span} any more")
+        return explaining.explain(
+            self._snapshot, self._model, query, intake.check_id(hit.id), hit.span
+        )
 
     def get(self, id: str) -> Document:
         """A document by its id.
@@ -364,13 +346,44 @@ class Collection:
         """Sizes and settings, of the snapshot that this collection sees."""
         return self._snapshot.info()
 
+    def check(self, *, progress: Callable[[UpkeepProgress], None] | None = None) -> Check:
+        """Read all of the latest commit, compare it with checksums and each part with the others.
+
+        `gingham.check` does the same for what cannot be opened, `gingham.repair` mends it.
+        """
+        return checking.check(self.path, progress=progress)
+
     def verify(self) -> None:
-        """Read every byte of every segment and every document, and compare with checksums.
+        """`check`, as an error where something is damaged.
 
         Raises:
-            CorruptionError: something is damaged; the message names it.
+            CorruptionError: the message names the first thing that was found.
         """
-        self._snapshot.verify()
+        checking.verify(self.path)
+
+    def backup(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        link: bool = True,
+        progress: Callable[[UpkeepProgress], None] | None = None,
+    ) -> Backup:
+        """Copy the latest commit to where nothing is yet, while writers may be at work.
+
+        The copy is a collection like any other. It is read whole and compared with its checksums
+        before it appears; killed, it leaves a folder `.NAME.partial` that the next one removes.
+
+        Args:
+            target: where the backup will be; its parent folder must exist.
+            link: share the files of segments, which never change, where the file system can: that
+                takes no time and no space, but a defect of the disk is then one of the backup too.
+            progress: told how far it has come.
+
+        Raises:
+            CollectionError: there is something at the target, or no room.
+            CorruptionError: the collection is damaged: see `check`.
+        """
+        return backing_up.backup(self.path, target, link=link, progress=progress)
 
     def refresh(self) -> None:
         """See what other writers have committed since."""
@@ -410,40 +423,7 @@ class Collection:
     def _snapshot(self) -> Snapshot:
         return self._index.snapshot
 
-    def _encode(self, fresh: list[NewDocument]) -> tuple[list[NewDocument], Iterable[TokenVectors]]:
-        encoder = self._model.encoder(self._snapshot.settings)
-        spans = encoder.split_many([d.text or "" for d in fresh])
-        split = [replace(d, spans=s) for d, s in zip(fresh, spans, strict=True)]
-        passages = ((d.text or "")[start:end] for d in split for start, end in d.spans)
-        return split, encoder.iter_documents(passages)
-
     def _save_parameters(self, parameters: SearchParameters) -> None:
         with self._index.writer() as writer:
             writer.save_settings({"parameters": asdict(parameters)})
             self._index.follow(writer)
-
-    def _passages(self, id: str) -> tuple[Snapshot, Segment, slice]:
-        snapshot = self._snapshot
-        number = snapshot.number(intake.check_id(id))
-        place = None if number is None else snapshot.passages_of(number)
-        if place is None:
-            raise DocumentNotFoundError(f"no document {id!r} in {self.path}")
-        return snapshot, *place
-
-    def _explain(
-        self, snapshot: Snapshot, query: Query, id: str, segment: Segment, run: slice
-    ) -> Explanation:
-        vectors = self._model.one_query(snapshot.settings, query)[0]
-        row = explanation.best_passage(vectors, segment, run)
-        document = snapshot.document(id)
-        text = None if document is None else document.text
-        asked = query if isinstance(query, str) else None
-        known = asked is not None or text is not None
-        return wording.explain(
-            self._model.encoder_if_known(snapshot.settings) if known else None,
-            id,
-            asked,
-            text,
-            segment.span(row),
-            explanation.align(vectors, segment, row),
-        )

@@ -59,6 +59,20 @@ def check(path: str | os.PathLike[str], *, progress: Report | None = None) -> Ch
     return as_check(folder, found)
 
 
+def verify(path: Path) -> None:
+    """A check, as an error where something is damaged; leftovers are none.
+
+    Raises:
+        CorruptionError: the message says what was found first, and how much more.
+    """
+    damage = [f for f in check(path).findings if f.kind == "damage"]
+    if damage:
+        more = f"; {len(damage) - 1} more findings" if len(damage) > 1 else ""
+        raise CorruptionError(
+            f"{path / damage[0].where}: {damage[0].problem}{more}: see gingham check"
+        )
+
+
 def collection_folder(path: str | os.PathLike[str]) -> Path:
     """The folder, if a collection is or was there.
 

@@ -1,0 +1,77 @@
+"""Documents into an open collection, commit by commit: what was there unchanged is passed over.
+
+Here intake, which knows no model, meets the encoder and the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from gingham import intake
+from gingham.document import Document, TokenVectors
+from gingham.index.handle import IndexHandle
+from gingham.index.writer import NewDocument
+from gingham.recorded_model import RecordedModel
+from gingham.report import OptimizeProgress, Progress
+
+
+def add(
+    index: IndexHandle,
+    model: RecordedModel,
+    keeping: Mapping[str, Any],
+    documents: str | Document | Iterable[str | Document] | TokenVectors,
+    ids: Iterable[str] | None,
+    metadata: Iterable[Mapping[str, Any]] | None,
+    threads: int | None,
+    progress: Callable[[Progress], None] | None,
+    coding: Callable[[OptimizeProgress], None] | None,
+) -> int:
+    """See `Collection.add`.
+
+    Args:
+        index: to write to.
+        model: that texts are encoded with.
+        keeping: settings of a collection that has none yet.
+        documents: texts, documents or vectors.
+        ids: one a text.
+        metadata: one a text.
+        threads: for coding.
+        progress: called after each commit.
+        coding: told how far the compression at the end is.
+    """
+
+    def encode(fresh: list[NewDocument]) -> tuple[list[NewDocument], Iterable[TokenVectors]]:
+        encoder = model.encoder(index.snapshot.settings)
+        spans = encoder.split_many([d.text or "" for d in fresh])
+        split = [replace(d, spans=s) for d, s in zip(fresh, spans, strict=True)]
+        passages = ((d.text or "")[start:end] for d in split for start, end in d.spans)
+        return split, encoder.iter_documents(passages)
+
+    if isinstance(documents, TokenVectors):
+        batches = intake.vector_batches(documents, ids, metadata)
+    else:
+        batches = intake.text_batches(documents, ids, metadata, encode)
+    taken = skipped = passages = tokens = 0
+    with index.writer() as writer:
+        for batch in batches:
+            stored = writer.digests([document.id for document in batch.documents])
+            fresh = [d for d in batch.documents if stored.get(d.id) != d.digest]
+            if fresh:
+                settings = writer.settings
+                new = {} if "codec" in settings else dict(keeping)
+                codec = {**keeping, **settings}["codec"]
+                if not isinstance(documents, TokenVectors):
+                    new |= model.record(settings)
+                record = writer.add(*batch.encode(fresh), codec, new)
+                index.follow(writer)
+                passages += record.passages
+                tokens += record.tokens
+            taken += batch.taken
+            skipped += len(batch.documents) - len(fresh)
+            if progress is not None:
+                progress(Progress(taken, skipped, passages, tokens))
+        writer.settle(threads, coding)
+        index.follow(writer)
+    return taken
