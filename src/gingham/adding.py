@@ -41,9 +41,10 @@ def add(
         progress: called after each commit.
         coding: told how far the compression at the end is.
     """
+    seen = index.snapshot.settings  # now: the collection may be closed while this goes on
 
     def encode(fresh: list[NewDocument]) -> tuple[list[NewDocument], Iterable[TokenVectors]]:
-        encoder = model.encoder(index.snapshot.settings)
+        encoder = model.encoder(seen)
         spans = encoder.split_many([d.text or "" for d in fresh])
         split = [replace(d, spans=s) for d, s in zip(fresh, spans, strict=True)]
         passages = ((d.text or "")[start:end] for d in split for start, end in d.spans)

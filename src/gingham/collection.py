@@ -21,8 +21,8 @@ from gingham.codec.scalar import SCALAR_CODECS, ScalarCodec
 from gingham.document import Document, TokenVectors
 from gingham.encoder import Encoder
 from gingham.errors import DocumentNotFoundError, InputError
-from gingham.index.commit import create_collection
-from gingham.index.handle import IndexHandle
+from gingham.index.commit import LOCK_TIMEOUT, create_collection
+from gingham.index.handle import IndexHandle, check_timeout
 from gingham.index.segment_writer import DEFAULT_BITS
 from gingham.index.snapshot import Snapshot
 from gingham.kernels.codebook import bits_of
@@ -42,6 +42,7 @@ def open(
     read_only: bool = False,
     codec: ScalarCodec = "int8",
     bits: int | None = DEFAULT_BITS,
+    timeout: float | None = LOCK_TIMEOUT,
 ) -> Collection:
     """Open a collection; create it on first use.
 
@@ -54,21 +55,24 @@ def open(
         codec: how a new collection keeps token vectors, "int8" or "fp16".
         bits: of a residual, a dimension, when it has grown large and is compressed: 1, 2, 4 or 8;
             None to score every passage however many there are.
+        timeout: seconds that a write waits for another writer to finish; None for as long as it
+            takes.
 
     Raises:
         CollectionNotFoundError: `read_only`, and there is none.
         CollectionError: the path is not a collection, or damaged, or of a newer version.
-        InputError: an unknown codec, or other bits.
+        InputError: an unknown codec, other bits or timeouts.
     """
     if codec not in SCALAR_CODECS:
         raise InputError(f"codec {codec!r} is unknown: use one of {', '.join(SCALAR_CODECS)}")
     if "\0" in os.fspath(path):
         raise InputError(f"a path cannot hold a NUL character: {os.fspath(path)!r}")
     folder = Path(path).expanduser()
+    patience = check_timeout(timeout)
     if not read_only:
-        create_collection(folder)
+        create_collection(folder, patience)
     keeping = {"stays_flat": True} if bits is None else {"bits": bits_of(bits)}
-    return Collection(folder, encoder, threads, read_only, {"codec": codec, **keeping})
+    return Collection(folder, encoder, threads, read_only, {"codec": codec, **keeping}, patience)
 
 
 class Collection:
@@ -76,7 +80,7 @@ class Collection:
 
     What it sees is fixed when it is opened, at each of its own commits and at `refresh`: other
     writers never change the answers in between. May be shared between threads: searches run side
-    by side, writes one after the other.
+    by side, writes one after the other. Works in forked children; pickled it is its path.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Collection:
         threads: int | None,
         read_only: bool,
         keeping: Mapping[str, Any],
+        timeout: float | None,
     ) -> None:
         """Take a snapshot; see `gingham.open`."""
         self.path = path
@@ -93,7 +98,11 @@ class Collection:
         self._threads = threads
         self._model = RecordedModel(path, encoder, threads)
         self._keeping = keeping  # settings of a collection that has none yet
-        self._index = IndexHandle(path, read_only=read_only)
+        self._index = IndexHandle(path, read_only=read_only, timeout=timeout)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Its path and how it was opened, no data: where it is loaded, it is opened again."""
+        return {**self.__dict__, "path": self.path.absolute()}
 
     # Writing ------------------------------------------------------------------------------------
 
