@@ -20,8 +20,9 @@ INTRODUCTION = """\
 Written by `docs/make_cli_reference.py` from the commands' own help: change it there.
 
 Results go to standard output, progress and remarks to standard error. Every command takes `--json`,
-whose keys are stable. Exit codes: 0, done; 2, an error, said in one line on standard error; 130,
-interrupted with Ctrl-C. Colour is used on terminals only, and not where `NO_COLOR` is set.
+whose keys are stable. Exit codes: 0, done; 1, `gingham check` has found something; 2, an error,
+said in one line on standard error; 130, interrupted with Ctrl-C. Colour is used on terminals only,
+and not where `NO_COLOR` is set.
 """
 
 

@@ -148,16 +148,6 @@ def test_info(run: Run, docs: str) -> None:
     assert "documents" in done(run("info", docs)).stdout
 
 
-def test_info_verifies(run: Run, docs: str) -> None:
-    assert "every checksum holds" in done(run("info", docs, "--verify")).stdout
-    [vectors] = Path(docs).glob("segments/*/vectors.i8")
-    content = bytearray(vectors.read_bytes())
-    content[-1] ^= 1
-    vectors.write_bytes(content)
-    done(run("info", docs))
-    assert "checksum" in error_of(run("info", docs, "--verify"))
-
-
 def test_optimize(run: Run, docs: str) -> None:
     for name in ("a", "b"):
         Path(f"{name}.txt").write_text(f"A text of {name}.")

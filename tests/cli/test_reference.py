@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from gingham.cli.main import app
 
-COMMANDS = ["demo", "add", "search", "explain", "delete", "info", "optimize", "audit", "evaluate"]
+COMMANDS = ["demo", "add", "search", "explain", "delete", "info", "optimize", "check", "backup"]
+COMMANDS += ["restore", "audit", "evaluate"]
 
 
 def generator() -> ModuleType:

@@ -54,6 +54,11 @@ def note(text: str) -> None:
     print(_CONTROL.sub("?", text), file=sys.stderr)
 
 
+def plain(text: str) -> str:
+    """Text of others on one line, without what could steer the terminal."""
+    return _CONTROL.sub("?", re.sub(r"\s+", " ", text))
+
+
 def has_colour(stream: TextIO | None = None) -> bool:
     """Whether to highlight: a terminal, and the user has not set NO_COLOR."""
     out = sys.stdout if stream is None else stream

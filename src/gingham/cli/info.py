@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from gingham.cli import console
 from gingham.cli.options import CollectionPath, Json
 
 EXAMPLES = (
     "gingham info docs.gingham",
     "gingham info docs.gingham --json",
-    "gingham info docs.gingham --verify",
 )
 
 
 def info(
     collection: CollectionPath,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Read every byte first and compare it with its checksum."),
-    ] = False,
     json: Json = False,
 ) -> None:
     """Print the size and the settings of a collection.
@@ -35,8 +26,6 @@ def info(
     import gingham
 
     with gingham.open(collection, read_only=True) as opened:
-        if verify:
-            opened.verify()
         record = asdict(opened.info())
     if json:
         console.write_json(record)
@@ -57,6 +46,4 @@ def info(
         else:
             text = console.number(value) if isinstance(value, int) else str(value)
         shown[name.replace("_", " ")] = text
-    if verify:
-        shown["verified"] = "every checksum holds"
     console.write_table(shown)

@@ -18,6 +18,8 @@ import gingham
 from gingham.cli import (
     add,
     audit,
+    backup,
+    check,
     console,
     delete,
     demo,
@@ -25,6 +27,7 @@ from gingham.cli import (
     explain,
     info,
     optimize,
+    restore,
     search,
 )
 from gingham.errors import GinghamError
@@ -99,6 +102,9 @@ for _command, _examples in (
     (delete.delete, delete.EXAMPLES),
     (info.info, info.EXAMPLES),
     (optimize.optimize, optimize.EXAMPLES),
+    (check.check, check.EXAMPLES),
+    (backup.backup, backup.EXAMPLES),
+    (restore.restore, restore.EXAMPLES),
     (audit.audit, audit.EXAMPLES),
     (evaluate.evaluate, evaluate.EXAMPLES),
 ):
