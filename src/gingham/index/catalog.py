@@ -323,20 +323,6 @@ class Catalog:
             "DELETE FROM tombstones WHERE number = ?", [(number,) for number in numbers]
         )
 
-    def verify(self) -> None:
-        """Compare every document's text and metadata with its digest.
-
-        Raises:
-            CorruptionError: a document is not as it was written, or SQLite finds damage.
-        """
-        self.database.verify()
-        for row in self.stored():
-            if content_digest(row.text, row.metadata) != row.digest[:16]:
-                raise CorruptionError(
-                    f"{self.path}: text or metadata of document {row.id!r} are not as they were "
-                    "written; restore the collection from a backup or add the document again"
-                )
-
     # Metadata -----------------------------------------------------------------------------------
 
     def numbers_where(self, key: str, operator: str, operand: Scalar) -> Int64:

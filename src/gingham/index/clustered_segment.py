@@ -112,16 +112,6 @@ class ClusteredSegment:
             if file.path.name not in passed_over:
                 file.verify()
 
-    def verify(self) -> None:
-        """Compare every file with its checksum, the codebook's too.
-
-        Raises:
-            CorruptionError: a file is damaged.
-        """
-        for file in self.files:
-            file.verify()
-        self.codebook.verify()
-
 
 def open_clustered(
     collection: Path, record: SegmentRecord, codebook: OpenCodebook

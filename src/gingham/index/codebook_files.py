@@ -63,15 +63,6 @@ class OpenCodebook:
     coder: Coder
     files: tuple[MappedArray, ...]
 
-    def verify(self) -> None:
-        """Compare every file with its checksum.
-
-        Raises:
-            CorruptionError: a file is damaged.
-        """
-        for file in self.files:
-            file.verify()
-
 
 def write_codebook(
     collection: Path, number: int, codebook: Codebook, tokens: int

@@ -237,16 +237,6 @@ class Database:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
 
-    def verify(self) -> None:
-        """Let SQLite look for damage in its own structures.
-
-        Raises:
-            CorruptionError: it found some.
-        """
-        found = self._one("PRAGMA quick_check(1)")
-        if found != "ok":
-            raise CorruptionError(f"{self.path}: damaged: {' '.join(str(found).split())}")
-
     def rows(self, statement: str, bound: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows of an answer."""
         with self.reporting():

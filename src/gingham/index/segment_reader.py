@@ -75,22 +75,13 @@ class FlatSegment:
         start, end = self.spans[row].tolist()
         return start, end
 
-    def verify(self) -> None:
-        """Compare every file with its checksum.
-
-        Raises:
-            CorruptionError: a file is damaged.
-        """
-        for file in self.files:
-            file.verify()
-
 
 def open_flat(collection: Path, record: SegmentRecord) -> FlatSegment:
     """Map a segment and check all that the kernels rely on.
 
     The offsets and passages are read and verified whole, since a wrong offset would be a read
     outside the file; the vectors, which may be gigabytes, are only checked for their length
-    (`Segment.verify` reads them).
+    (a check reads them).
 
     Raises:
         FileNotFoundError: the folder is gone (merged away since the catalog was read?).

@@ -11,7 +11,7 @@ from gingham.index.codebook_files import CodebookRecord, OpenCodebook, open_code
 from gingham.index.segment_reader import FlatSegment, open_flat
 from gingham.index.segment_writer import SegmentRecord
 
-# Both have record, offsets, numbers, spans, score, vectors, passages_of, span and verify.
+# Both have record, offsets, numbers, spans, score, vectors, passages_of and span.
 Segment = FlatSegment | ClusteredSegment
 
 

@@ -124,17 +124,6 @@ class Snapshot:
                 return segment, run
         return None
 
-    def verify(self) -> None:
-        """Read every byte of every segment, and every document's text and metadata.
-
-        Raises:
-            CorruptionError: something is not as it was written.
-        """
-        for segment in self.segments:
-            segment.verify()
-        with self._lock:
-            self._catalog.verify()
-
     def info(self) -> CollectionInfo:
         """Sizes and settings."""
         tokens = sum(segment.record.tokens for segment in self.segments)
