@@ -180,11 +180,11 @@ auto probe_arrays(const Floats2& query, const NativeCodebook& codebook, std::siz
 auto search(const Floats2& query, const NativeCodebook& codebook,
             const std::vector<const NativeSegment*>& segments, const Bitmaps& eligible,
             std::size_t n_supers, std::size_t n_probes, std::size_t n_candidates, std::size_t k,
-            std::size_t patience, std::size_t n_refined, std::size_t threads,
+            double margin, std::size_t n_refined, std::size_t threads,
             const std::string& instructions) {
-    require(n_supers > 0 && n_probes > 0 && n_candidates > 0 && k > 0 && patience > 0 &&
-                n_refined > 0,
+    require(n_supers > 0 && n_probes > 0 && n_candidates > 0 && k > 0 && n_refined > 0,
             "parameters must be at least 1");
+    require(margin > 0, "margin must be above 0");
     const InstructionSet& set = instruction_set(instructions);
     const Codebook& book = codebook.get();
     const std::vector<Segment> open = views(codebook, segments, eligible);
@@ -207,7 +207,7 @@ auto search(const Floats2& query, const NativeCodebook& codebook,
         stage_ends();
         std::vector<Candidate> candidates = gather(few, probed.best, open, n_candidates);
         stage_ends();
-        const Sifted sifted = sift(few, book, probed.near, open, std::move(candidates), k, patience,
+        const Sifted sifted = sift(few, book, probed.near, open, std::move(candidates), k, margin,
                                    n_refined, threads, set);
         n_sifted = sifted.n_looked_at;
         stage_ends();
@@ -362,7 +362,7 @@ void bind_codec(nb::module_& module) {
                "eligible"_a, "supers"_a, "probes"_a, "candidates"_a, "instructions"_a,
                "Stages 1 to 3: segment, passage and sum of each candidate.");
     module.def("search", &search, "query"_a.noconvert(), "codebook"_a, "segments"_a, "eligible"_a,
-               "supers"_a, "probes"_a, "candidates"_a, "k"_a, "patience"_a, "refined"_a,
+               "supers"_a, "probes"_a, "candidates"_a, "k"_a, "margin"_a, "refined"_a,
                "threads"_a, "instructions"_a,
                "All stages: score, segment and passage of each candidate; the seconds of each "
                "stage, and how many candidates were sifted.");

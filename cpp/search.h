@@ -75,22 +75,24 @@ std::vector<Candidate> gather(const PackedQuery& query,
                               const std::vector<std::vector<Probe>>& probes,
                               const std::vector<Segment>& segments, std::size_t n_candidates);
 
-constexpr std::size_t kBetweenLooks = 64;
-
 struct Sifted {
     std::vector<Candidate> kept;
     std::size_t n_looked_at;
 };
 
 // Of the candidates the `n_kept` with the largest MaxSim over those of their tokens whose centroids
-// are near (the first where equal), in the order of segments and passages. The other tokens are far
-// from every query vector and seldom are a maximum. Candidates come best first. After each
-// `kBetweenLooks` of them it is asked whether the last `patience` were all, when they came, below
-// the `k` best so far: then the rest are given up.
+// are near (the first where equal), in the order of segments and passages; all of them, unscored,
+// where there are no more. The other tokens are far from every query vector and seldom are a maximum.
+//
+// Candidates come best first. After each kBetweenLooks, from kLeastSifted on, a line through the
+// scores and promises of all but the first kLeftOut says what to expect of the next. Once the k-th
+// best score is `margin` standard deviations of what the line leaves above that, it is enough: the
+// rest are given up.
+constexpr std::size_t kLeftOut = 64, kLeastSifted = 192, kBetweenLooks = 64;
 Sifted sift(const PackedQuery& query, const Codebook& codebook,
             const std::vector<std::uint64_t>& near, const std::vector<Segment>& segments,
-            std::vector<Candidate> candidates, std::size_t k, std::size_t patience,
-            std::size_t n_kept, std::size_t threads, const InstructionSet& set);
+            std::vector<Candidate> candidates, std::size_t k, double margin, std::size_t n_kept,
+            std::size_t threads, const InstructionSet& set);
 
 // MaxSim of decoded passages.
 void refine(const PackedQuery& query, const Codebook& codebook,

@@ -1,5 +1,7 @@
 // MaxSim of candidates: first with their tokens near the query, then of the best with all of them.
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -157,12 +159,13 @@ void score_runs(const std::vector<Run>& runs, std::size_t begin, std::size_t end
     });
 }
 
-// When to stop: see `sift`.
-class Patience {
+// When it is enough, see `sift`. Sums in double, in order: every machine stops at the same place.
+class Margin {
 public:
-    Patience(std::size_t k, std::size_t patience) : k_(k), patience_(patience) {}
+    Margin(std::size_t k, double margin, const std::vector<Candidate>& candidates)
+        : k_(k), margin_(margin), candidates_(candidates) {}
 
-    // Whether enough is known after the score of candidate `i`, counted from 0.
+    // Whether it is after the score of candidate `i`; they come in order.
     bool ends_after(std::size_t i, float score) {
         if (best_.size() < k_ || score > best_.front()) {
             if (best_.size() == k_) {
@@ -171,31 +174,47 @@ public:
             }
             best_.push_back(score);
             std::push_heap(best_.begin(), best_.end(), std::greater<>());
-            last_ = i;
         }
-        return (i + 1) % kBetweenLooks == 0 && i - last_ >= patience_;
+        if (i >= kLeftOut) {
+            const double x = candidates_[i].total, y = score;
+            n_ += 1, x_ += x, y_ += y, xx_ += x * x, xy_ += x * y, yy_ += y * y;
+        }
+        const std::size_t done = i + 1;
+        if (done % kBetweenLooks != 0 || done < kLeastSifted || best_.size() < k_ ||
+            done == candidates_.size())
+            return false;
+        const double spread = xx_ - x_ * x_ / n_, common = xy_ - x_ * y_ / n_;
+        const double slope = spread > 0 ? common / spread : 0;
+        const double rest = yy_ - y_ * y_ / n_ - slope * common;
+        const double deviation = std::sqrt((rest > 0 ? rest : 0) / n_);
+        const double expected = y_ / n_ + slope * (candidates_[done].total - x_ / n_);
+        return best_.front() > expected + margin_ * deviation;
     }
 
 private:
-    std::size_t k_, patience_, last_ = 0;
+    std::size_t k_;
+    double margin_;
+    const std::vector<Candidate>& candidates_;
     std::vector<float> best_;
+    double n_ = 0, x_ = 0, y_ = 0, xx_ = 0, xy_ = 0, yy_ = 0;
 };
 
 }  // namespace
 
 Sifted sift(const PackedQuery& query, const Codebook& codebook,
             const std::vector<std::uint64_t>& near, const std::vector<Segment>& segments,
-            std::vector<Candidate> candidates, std::size_t k, std::size_t patience,
-            std::size_t n_kept, std::size_t threads, const InstructionSet& set) {
+            std::vector<Candidate> candidates, std::size_t k, double margin, std::size_t n_kept,
+            std::size_t threads, const InstructionSet& set) {
     std::size_t done = 0;
     if (candidates.size() > n_kept) {
         const Residuals& codec = codebook.residuals;
         const auto runs = runs_of(codec, segments, candidates.data(), candidates.size());
         const std::size_t n = runs.size();
-        const std::size_t likely = patience < n / 2 ? patience + patience / 2 : n;
+        const std::size_t likely =
+            std::isfinite(margin) ? std::min(n, std::max<std::size_t>(512, 3 * k)) : n;
         const std::size_t workers = workers_for(runs, likely, kSiftingOfThread, threads);
         std::vector<float> scores(n);
-        Patience rule(k, patience);
+        Margin rule(k, margin, candidates);
         bool ends = false;
         if (workers == 1) {
             for (Scorer scorer(runs, 0, n, near.data(), query, codec, set); done < n && !ends; ++done)
@@ -203,7 +222,7 @@ Sifted sift(const PackedQuery& query, const Codebook& codebook,
         } else {
             // More at once than may be needed, so that threads are worth their start.
             while (done < n && !ends) {
-                const std::size_t end = std::min(n, done + std::max<std::size_t>(likely, 256));
+                const std::size_t end = std::min(n, done + likely);
                 score_runs(runs, done, end, near.data(), query, codec, set, workers, scores.data());
                 for (; done < end && !ends; ++done) ends = rule.ends_after(done, scores[done]);
             }

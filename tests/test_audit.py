@@ -111,7 +111,7 @@ def test_recall_is_what_one_computes_by_hand(
 
 def test_the_curve(result: Audit) -> None:
     labels = [point.label for point in result.points]
-    assert {CURRENT, "all × 0.25", "all × 8", "patience × 2", "probes × 2"} <= set(labels)
+    assert {CURRENT, "all × 0.25", "all × 8", "margin × 0.9", "probes × 2"} <= set(labels)
     times = [point.p50 for point in result.points]
     assert times == sorted(times)
     for i, point in enumerate(result.points):
@@ -391,10 +391,10 @@ def test_a_ladder_has_no_rung_twice() -> None:
     rungs = ladder(DEFAULT, DEFAULT)
     assert next(iter(rungs)) == CURRENT
     assert "defaults" not in rungs
-    assert len(set(rungs.values())) == len(rungs) == 11
-    assert len(ladder(DEFAULT, SearchParameters(1, 2, 3, 4))) == 12
+    assert len(set(rungs.values())) == len(rungs) == 12
+    assert len(ladder(DEFAULT, SearchParameters(1, 2, 3, 4))) == 13
     smallest = SearchParameters(1, 1, 1, 1)
-    assert len(set(ladder(smallest, smallest).values())) == len(ladder(smallest, smallest)) < 11
+    assert len(set(ladder(smallest, smallest).values())) == len(ladder(smallest, smallest)) < 12
 
 
 def test_equal_times_are_on_the_front_once() -> None:

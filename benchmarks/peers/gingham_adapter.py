@@ -29,10 +29,10 @@ class Gingham:
         {"supers": 2, "probes": 12, "candidates": 100, "refined": 100},
         {"supers": 2, "probes": 12, "candidates": 140, "refined": 100},
         {"supers": 2, "probes": 16, "candidates": 200, "refined": 100},
-        {"supers": 3, "probes": 24, "candidates": 800, "refined": 100, "patience": 128},
-        {"supers": 4, "probes": 32, "candidates": 1600, "refined": 100, "patience": 128},
+        {"supers": 3, "probes": 24, "candidates": 800, "refined": 100, "margin": 2.5},
+        {"supers": 4, "probes": 32, "candidates": 1600, "refined": 100, "margin": 3.0},
         {},
-        {"supers": 16, "probes": 112, "candidates": 12800, "refined": 400, "patience": 1000},
+        {"supers": 16, "probes": 112, "candidates": 12800, "refined": 400, "margin": 3.5},
     )
 
     def __init__(self, folder: Path, threads: int) -> None:

@@ -570,7 +570,7 @@ void check_search(const InstructionSet& set, std::size_t source, std::size_t bit
                    std::equal(some.begin(), some.end(), every.begin(), same_candidate),
                set, "gather the best", n_query, source);
     }
-    const auto sifted = sift(query, book.view, probed.near, segments, every, 3, 64, 7, 2, set).kept;
+    const auto sifted = sift(query, book.view, probed.near, segments, every, 3, 0.5, 7, 2, set).kept;
     expect(sifted.size() == std::min<std::size_t>(7, every.size()), set, "sift", n_query, source);
 
     std::vector<float> scores(every.size());
@@ -626,8 +626,9 @@ void check_damage(const InstructionSet& set) {
         if (round % 4 == 3) spoil(damaged.codes);
         const std::vector<Segment> segments = {damaged.view(true)};
         try {
-            auto found = gather(query, probed.best, segments, 30);
-            found = sift(query, book.view, probed.near, segments, found, 5, 64, 20, 1, set).kept;
+            const auto found = sift(query, book.view, probed.near, segments,
+                                    gather(query, probed.best, segments, 30), 5, 0.5, 20, 1, set)
+                                   .kept;
             std::vector<float> scores(found.size());
             refine(query, book.view, segments, found.data(), found.size(), scores.data(), 1, set);
         } catch (const std::invalid_argument&) {

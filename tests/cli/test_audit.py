@@ -52,13 +52,13 @@ def test_a_compressed_collection(run: Run, vectors: str) -> None:
     assert lines[2].startswith("score error  not known: it takes stored texts")
     assert lines[3] == "queries      20, made from stored vectors; a file of real ones says more"
     assert lines[4] == (
-        "parameters   supers 8, probes 56, candidates 3,072, refined 50, patience 602; the defaults"
+        "parameters   supers 8, probes 56, candidates 3,072, refined 66, margin 3.5; the defaults"
     )
     assert lines[6].split("  ")[-1] == "p95 ms"
-    assert len({len(line) for line in lines[6:18]}) == 1  # a table
-    assert sum(" current " in line for line in lines[7:18]) == 1
-    assert lines[18] == "* nothing that was measured finds as much in less time"
-    assert len(lines) == 19
+    assert len({len(line) for line in lines[6:19]}) == 1  # a table
+    assert sum(" current " in line for line in lines[7:19]) == 1
+    assert lines[19] == "* nothing that was measured finds as much in less time"
+    assert len(lines) == 20
 
 
 def test_a_small_collection(run: Run, compressed: str, queries: str) -> None:
@@ -96,7 +96,7 @@ def test_json(run: Run, vectors: str) -> None:
         "probes",
         "candidates",
         "refined",
-        "patience",
+        "margin",
     }
     assert record["target"]["reached"]
     with gingham.open(vectors, read_only=True) as opened:

@@ -182,7 +182,7 @@ def test_probing_centroids_that_no_sample_stands_for(order: str, probes: int) ->
     candidates=st.integers(1, 40) | st.just(EVERY),
     refined=st.integers(1, 20) | st.just(EVERY),
     k=st.integers(1, 8) | st.just(EVERY),
-    patience=st.integers(1, 70) | st.just(EVERY),
+    margin=st.sampled_from([0.01, 1.0, None]),
     share=st.sampled_from([None, 0.0, 0.5, 1.0]),
 )
 @settings(max_examples=150, deadline=None)
@@ -198,7 +198,7 @@ def test_gathering_and_searching(
     candidates: int,
     refined: int,
     k: int,
-    patience: int,
+    margin: float | None,
     share: float | None,
 ) -> None:
     random = np.random.default_rng(seed)
@@ -213,14 +213,23 @@ def test_gathering_and_searching(
         coder.codebook, query, parts, eligible, supers, probes, candidates
     )
     sizes = {"supers": supers, "probes": probes, "candidates": candidates, "refined": refined}
-    sizes |= {"k": k, "patience": patience}
-    expected = clustered.search(coder, parts, eligible, query, **sizes, instructions="reference")
+    expected = clustered.search(
+        coder, parts, eligible, query, **sizes, k=k, margin=margin, instructions="reference"
+    )
     for name in SETS:
         native = [part.native for part in parts]
         arguments = (query, coder.native, native, eligible, supers, probes, candidates, name)
         assert _compiled().gather(*arguments).tobytes() == gathered.tobytes()
         found = clustered.search(
-            coder, parts, eligible, query, **sizes, threads=1, instructions=name
+            coder,
+            parts,
+            eligible,
+            query,
+            **sizes,
+            k=k,
+            margin=margin,
+            threads=1,
+            instructions=name,
         )
         assert as_bytes(found) == as_bytes(expected)
     assert len(expected.scores) <= min(candidates, refined)
@@ -260,40 +269,30 @@ def test_sifting_looks_at_tokens_near_the_query_alone(bits: Bits) -> None:
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_sifting_ends_where_nothing_better_comes(bits: Bits) -> None:
+def test_sifting_ends_where_nothing_better_is_expected(bits: Bits) -> None:
     random = np.random.default_rng(bits)
     coder = drawn_coder(random, bits, 24, 40)
     parts = [drawn_segment(random, coder, random.integers(1, 9, 700).tolist()) for _ in range(2)]
-    ended = set()
+    differing = 0
     for n_query in (1, 5, 20):
         query = unit_vectors(random, n_query, 24)
         few = reference_search.pool(query)
         found = reference_search.gather(coder.codebook, few, parts, [None, None], EVERY, 9, EVERY)
         assert len(found) > 500
         sizes = {"supers": EVERY, "probes": 9, "candidates": EVERY, "refined": 30}
-        every = clustered.search(
-            coder, parts, [None, None], query, **sizes, instructions="reference"
-        )
-        for k, patience in ((1, 1), (1, 64), (10, 64), (10, 200), (30, 100), (10, EVERY)):
-            sizes |= {"k": k, "patience": patience}
-            expected = clustered.search(
-                coder, parts, [None, None], query, **sizes, instructions="reference"
+        every = clustered.search(coder, parts, [None, None], query, **sizes, instructions=SETS[0])
+        for k, margin in ((1, 0.5), (10, 1.0), (10, 2.5), (30, 1e-3), (10, 100.0)):
+            search: Callable[..., Refined] = partial(
+                clustered.search, coder, parts, [None, None], query, k=k, margin=margin, **sizes
             )
-            whole = as_bytes(expected) == as_bytes(every)
-            ended.add(whole)
-            assert whole or patience < EVERY
+            expected = search(instructions="reference")
+            differing += as_bytes(expected) != as_bytes(every)
+            if margin == 100:
+                assert as_bytes(expected) == as_bytes(every)
             for name, threads in itertools.product(SETS, (1, 3)):
-                again = clustered.search(
-                    coder,
-                    parts,
-                    [None, None],
-                    query,
-                    **sizes,
-                    threads=threads,
-                    instructions=name,
-                )
+                again = search(threads=threads, instructions=name)
                 assert as_bytes(again) == as_bytes(expected)
-    assert ended == {True, False}  # or the test would show nothing
+    assert differing > 0  # or the test would show nothing
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -327,7 +326,7 @@ def test_threads_do_not_change_a_byte(name: str) -> None:
     part = drawn_segment(random, coder, [*[900] * 250, 0, 3000])  # enough for two threads
     query = unit_vectors(random, 32, 24)
     sizes = {"supers": 4, "probes": 4, "candidates": 240, "refined": 20}
-    for patience in (64, None):
+    for margin in (1.0, None):
         one, *others = (
             as_bytes(
                 clustered.search(
@@ -337,7 +336,7 @@ def test_threads_do_not_change_a_byte(name: str) -> None:
                     query,
                     **sizes,
                     k=5,
-                    patience=patience,
+                    margin=margin,
                     threads=threads,
                     instructions=name,
                 )

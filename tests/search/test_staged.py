@@ -240,10 +240,18 @@ def test_the_defaults_suit_every_size(k: int, passages: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [(0, 1, 1, 1), (1, 1, 1, (1 << 20) + 1), (1, True, 1, 1), (1, 1, 1, 1, 0)]
+    "values",
+    [
+        (0, 1, 1, 1),
+        (1, 1, 1, (1 << 20) + 1),
+        (1, True, 1, 1),
+        (1, 1, 1, 1, 0),
+        (1, 1, 1, 1, 101),
+        (1, 1, 1, 1, True),
+    ],
 )
 def test_parameters_have_a_range(values: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="whole number from 1 to"):
+    with pytest.raises(InputError, match=r"whole number from 1 to|margin must be a number above 0"):
         SearchParameters(*values)
 
 
@@ -270,6 +278,6 @@ def test_a_selective_filter_widens_the_search(parameters: SearchParameters) -> N
         assert all(value is None or value >= before[name] for name, value in wide.items())
         before = wide
     assert parameters.among(1.0) == parameters
-    eighth = SearchParameters(8, 50, 2000, 60, 300).among(1 / 8)
-    assert eighth == SearchParameters(64, 400, 2000, 170, 849)
+    eighth = SearchParameters(8, 50, 2000, 60, 3.5).among(1 / 8)
+    assert eighth == SearchParameters(64, 400, 2000, 170, 3.5)
     assert SearchParameters(8, 50, 2000, 60).among(1e-6) == SearchParameters(64, 400, 2000, 170)

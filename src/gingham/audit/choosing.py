@@ -28,9 +28,9 @@ def ladder(default: SearchParameters, current: SearchParameters) -> dict[str, Se
     """Settings by label: the current one first, and a quarter of the defaults to 8 times them."""
     rungs = {CURRENT: current, "defaults": default}
     rungs.update({f"all × {f:g}": default.wider(f) for f in (0.25, 0.5, 2, 4, 8)})
-    for factor in (0.5, 2, 4):
-        wider = default.wider(factor)
-        rungs[f"patience × {factor:g}"] = replace(default, patience=wider.patience)
+    for factor in (0.8, 0.9, 1.1, 1.2):
+        margin = None if default.margin is None else round(default.margin * factor, 2)
+        rungs[f"margin × {factor:g}"] = replace(default, margin=margin)
     for factor in (0.5, 2):
         wider = default.wider(factor)
         rungs[f"probes × {factor:g}"] = replace(default, supers=wider.supers, probes=wider.probes)
@@ -107,14 +107,12 @@ def choose(
 
 def _middle(one: SearchParameters, other: SearchParameters) -> SearchParameters:
     """Halfway between two settings, by ratio."""
-
-    def sizes(of: SearchParameters) -> dict[str, int]:
-        endless = {} if of.patience is not None else {"patience": of.candidates}
-        return asdict(of) | endless
-
-    pairs = zip(sizes(one).items(), sizes(other).values(), strict=True)
-    middle = SearchParameters(**{name: round(math.sqrt(a * b)) for (name, a), b in pairs})
-    return replace(middle, patience=None) if one.patience is other.patience is None else middle
+    pairs = zip(asdict(one).items(), asdict(other).values(), strict=True)
+    sizes = {name: math.sqrt(a * b) for (name, a), b in pairs if name != "margin"}
+    middle = SearchParameters(**{name: round(size) for name, size in sizes.items()})
+    if one.margin is None or other.margin is None:
+        return replace(middle, margin=one.margin or other.margin)
+    return replace(middle, margin=round(math.sqrt(one.margin * other.margin), 2))
 
 
 def points(curve: Sequence[Measured], seed: int) -> tuple[AuditPoint, ...]:

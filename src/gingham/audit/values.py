@@ -16,7 +16,7 @@ class AuditPoint:
     """One setting of the search: what it finds and how long it takes.
 
     Attributes:
-        label: "current", how it differs from the defaults, such as "patience × 2", or "between"
+        label: "current", how it differs from the defaults, such as "margin × 1.1", or "between"
             for what was tried on the way to a target.
         parameters: the setting.
         recall: the share that it finds of the k best of exhaustive scoring, mean over queries.

@@ -168,7 +168,7 @@ def _write_curve(audit: Audit, name: str) -> None:
         rows.append(
             (
                 f"{'*' if point.on_front else ' '} {point.label}",
-                *(_size(value) for value in asdict(point.parameters).values()),
+                *(console.setting(value) for value in asdict(point.parameters).values()),
                 f"{point.recall:.4f}",
                 "" if point.interval is None else "{:.4f} to {:.4f}".format(*point.interval),
                 f"{point.p50:.2f}",
@@ -208,11 +208,9 @@ def _write_target(audit: Audit, target: AuditTarget) -> None:
 
 
 def _parameters(parameters: SearchParameters) -> str:
-    return ", ".join(f"{name} {_size(value)}" for name, value in asdict(parameters).items())
-
-
-def _size(value: int | None) -> str:
-    return "endless" if value is None else f"{value:,}"
+    return ", ".join(
+        f"{name} {console.setting(value)}" for name, value in asdict(parameters).items()
+    )
 
 
 def _interval(interval: Interval | None, form: str = ".4f") -> str:

@@ -65,6 +65,11 @@ def has_colour(stream: TextIO | None = None) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def setting(value: float | None) -> str:
+    """A search parameter: a size, or a margin that may be none."""
+    return "none" if value is None else f"{value:,}"
+
+
 def number(value: float) -> str:
     """A count as people read it."""
     return f"{value:,.0f}"

@@ -34,7 +34,7 @@ def info(
     for name, value in record.items():
         if name == "parameters":
             own = ", ".join(
-                f"{part} {console.number(size)}" for part, size in (value or {}).items()
+                f"{part} {console.setting(size)}" for part, size in (value or {}).items()
             )
             text = own or "the defaults"
         elif value is None:

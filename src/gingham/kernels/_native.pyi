@@ -53,7 +53,7 @@ def probe(query: Annotated[NDArray[numpy.float32], dict(shape=(None, None), orde
 def gather(query: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], codebook: Codebook, segments: Sequence[Segment], eligible: Sequence[Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None], supers: int, probes: int, candidates: int, instructions: str) -> NDArray[numpy.int64]:
     """Stages 1 to 3: segment, passage and sum of each candidate."""
 
-def search(query: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], codebook: Codebook, segments: Sequence[Segment], eligible: Sequence[Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None], supers: int, probes: int, candidates: int, k: int, patience: int, refined: int, threads: int, instructions: str) -> tuple[NDArray[numpy.float32], NDArray[numpy.int64], NDArray[numpy.int64], list[float], int]:
+def search(query: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], codebook: Codebook, segments: Sequence[Segment], eligible: Sequence[Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None], supers: int, probes: int, candidates: int, k: int, margin: float, refined: int, threads: int, instructions: str) -> tuple[NDArray[numpy.float32], NDArray[numpy.int64], NDArray[numpy.int64], list[float], int]:
     """
     All stages: score, segment and passage of each candidate; the seconds of each stage, and how many candidates were sifted.
     """

@@ -7,6 +7,7 @@ the body.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -206,7 +207,7 @@ def search(
     candidates: int,
     refined: int,
     k: int | None = None,
-    patience: int | None = None,
+    margin: float | None = None,
     threads: int | None = None,
     instructions: str | None = None,
 ) -> Refined:
@@ -223,8 +224,8 @@ def search(
         candidates: passages that are sifted at most, by the tokens near the query.
         refined: passages that are scored in full.
         k: passages that are wanted; `refined` where None.
-        patience: sifting ends once so many candidates in a row are not among the k best; None for
-            never.
+        margin: sifting ends once the k-th best score is so many standard deviations above what is
+            to be expected of the next candidate; None for never.
         threads: for sifting and refining.
         instructions: an instruction set in place of the chosen one, for tests.
 
@@ -233,9 +234,9 @@ def search(
     """
     name = instruction_set() if instructions is None else instructions
     k = refined if k is None else k
-    patience = candidates if patience is None else patience
+    margin = math.inf if margin is None else margin
     if name == "reference":
-        sizes = (supers, probes, candidates, k, patience, refined)
+        sizes = (supers, probes, candidates, k, margin, refined)
         return Refined(*reference_search.search(coder, segments, eligible, query, *sizes))
     try:
         found = _compiled().search(
@@ -247,7 +248,7 @@ def search(
             probes,
             candidates,
             k,
-            patience,
+            margin,
             refined,
             resolve_threads(threads),
             name,

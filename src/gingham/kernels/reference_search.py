@@ -13,6 +13,7 @@ product of the best centroid that was not gathered. Obvious, not fast.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ UInt64 = npt.NDArray[np.uint64]
 
 TOGETHER, LEFT = 32, 12  # of so many query vectors so many are left
 LOOKS = 64  # candidates between two looks at whether the rest may be given up
+FIRST_SIFTED, LEAST_SIFTED = 64, 192
 FARTHER = 29  # 64ths: how far below the imputed is near, of what the best is above it
 
 
@@ -45,7 +47,7 @@ def search(
     probes: int,
     candidates: int,
     k: int,
-    patience: int,
+    margin: float,
     refined: int,
 ) -> tuple[Float32, Int64, Int64]:
     """All stages, as `gingham.kernels.clustered.search` describes them.
@@ -58,7 +60,7 @@ def search(
     """
     book, few = coder.codebook, pool(query)
     found = gather(book, few, segments, eligible, supers, probes, candidates)
-    kept = sift(book, few, segments, found, supers, probes, k, patience, refined)
+    kept = sift(book, few, segments, found, supers, probes, k, margin, refined)
     pairs = kept[:, :2].tolist()
     scores = [_maxsim(segments[segment], query, passage) for segment, passage in pairs]
     return np.array(scores, dtype=np.float32), kept[:, 0].copy(), kept[:, 1].copy()
@@ -216,16 +218,17 @@ def sift(
     supers: int,
     probes: int,
     k: int,
-    patience: int,
+    margin: float,
     kept: int,
 ) -> Int64:
     """The candidates with the largest MaxSim over tokens whose centroids are near the query.
 
     Near is, of the centroids that `probe` chooses from, what lies at most 29 / 64 as far below what
     is imputed as the best lies above it, in products with any one query vector. The other tokens
-    are far from every query vector and seldom are a maximum. After each 64 candidates
-    it is asked whether the last `patience` were all, when they came, below the `k` best so far:
-    then the rest are given up.
+    are far from every query vector and seldom are a maximum. After each 64 candidates, from 192 on,
+    a line through scores and promised sums of all but the first 64 (least squares) says what to
+    expect of the next: once the k-th best score is `margin` standard deviations of what the line
+    leaves above that, the rest are given up.
 
     Args:
         codebook: of the segments.
@@ -235,7 +238,7 @@ def sift(
         supers: as `probe`.
         probes: as `probe`.
         k: passages that are wanted in the end.
-        patience: see above.
+        margin: see above.
         kept: how many are kept.
 
     Returns:
@@ -247,17 +250,34 @@ def sift(
     """
     if len(candidates) > kept:
         near = _near(codebook, query, supers, probes)
-        scores: list[np.float32] = []
-        last = 0  # that was among the k best when it came
+        scores: list[float] = []
         for segment, passage, _ in candidates.tolist():
-            number, score = len(scores), _maxsim(segments[segment], query, passage, near)
-            if sum(other >= score for other in scores) < k:
-                last = number
-            scores.append(score)
-            if len(scores) % LOOKS == 0 and number - last >= patience:
+            scores.append(float(_maxsim(segments[segment], query, passage, near)))
+            if len(scores) < len(candidates) and _is_enough(candidates[:, 2], scores, k, margin):
                 break
         candidates = candidates[np.argsort(-np.array(scores), kind="stable")[:kept]]
     return candidates[np.lexsort((candidates[:, 1], candidates[:, 0]))]
+
+
+def _is_enough(totals: Int64, scores: list[float], k: int, margin: float) -> bool:
+    """Whether the next candidate is so unlikely among the k best that sifting ends."""
+    n = len(scores)
+    if n % LOOKS != 0 or n < LEAST_SIFTED or n < k:
+        return False
+    m = x = y = xx = xy = yy = 0.0  # one after the other: to the byte as in C++
+    for total, score in zip(totals[FIRST_SIFTED:n].tolist(), scores[FIRST_SIFTED:], strict=True):
+        m += 1
+        x += total
+        y += score
+        xx += total * total
+        xy += total * score
+        yy += score * score
+    spread, common = xx - x * x / m, xy - x * y / m
+    slope = common / spread if spread > 0 else 0.0
+    rest = yy - y * y / m - slope * common
+    deviation = math.sqrt((rest if rest > 0 else 0.0) / m)
+    promised = y / m + slope * (int(totals[n]) - x / m)
+    return sorted(scores)[-k] > promised + margin * deviation
 
 
 def score(passages: CodedPassages, query: Float32, selection: Int64) -> Float32:

@@ -30,43 +30,51 @@ class SearchParameters:
         probes: for each, the posting lists of so many centroids are gathered.
         candidates: so many passages are sifted at most, by their tokens near the query.
         refined: so many of them are scored in full; raised to k where it is less.
-        patience: sifting ends once so many candidates in a row are not among the best k (or 10,
-            where k is less), looked at after each 64; None for never.
+        margin: sifting ends once the best k (or 10, where k is less) are so many standard
+            deviations better than what the promise of the next candidate lets expect; None for
+            never.
 
     Raises:
-        InputError: a value is not from 1 to 2^20.
+        InputError: a size is not from 1 to 2^20, or the margin not above 0 and at most 100.
     """
 
     supers: int
     probes: int
     candidates: int
     refined: int
-    patience: int | None = None
+    margin: float | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, value in ((name, getattr(self, name)) for name in self.__slots__):
-            if name == "patience" and value is None:
-                continue
+        for name in ("supers", "probes", "candidates", "refined"):
+            value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
                 raise InputError(f"{name} must be a whole number from 1 to {_LARGEST}, got {value}")
+        margin = self.margin
+        if margin is None:
+            return
+        if (
+            isinstance(margin, bool)
+            or not isinstance(margin, (int, float))
+            or not 0 < margin <= 100
+        ):
+            raise InputError(
+                f"margin must be a number above 0 and at most 100, or None; got {margin}"
+            )
 
     @classmethod
     @lru_cache(maxsize=256)
     def default(cls, k: int, passages: int) -> SearchParameters:
         """What a search for k passages among so many uses: a function of these two only."""
-        # Measured with k of 1 to 1,000 on 58,000 and 185,000 passages (docs/log.md).
+        # Measured with k of 1 to 1,000 on 10,000 to 185,000 passages (docs/log.md).
         deeper = max(1.0, (k / 10) ** 0.15)
-        size = max(passages, 1000) / _ORDINARY
-        growth = max(1.0, size ** (1 / 3))
-        # A small collection has fewer passages that belong to a query, and ends are less clear.
-        patient = max(growth, size**-0.25)
+        growth = max(1.0, (passages / _ORDINARY) ** (1 / 3))
         return cls(
             supers=round(8 * deeper),
             probes=round(56 * deeper),
             candidates=min(round((3000 + 24 * k) * growth), _LARGEST),
-            refined=44 + 2 * k,
-            patience=min(round((300 + 2 * k) * patient), _LARGEST),
+            refined=60 + 2 * k,
+            margin=round(max(2.0, 3.5 - 0.75 * math.log10(max(k, 10) / 10)), 2),
         )
 
     @classmethod
@@ -77,7 +85,7 @@ class SearchParameters:
             InputError: a name is missing or unknown, or a value out of range.
         """
         names = {field.name for field in fields(cls)}
-        if set(values) | {"patience"} != names:
+        if set(values) | {"margin"} != names:
             raise InputError(
                 f"search parameters are {', '.join(sorted(names))}; got {', '.join(sorted(values))}"
             )
@@ -90,7 +98,7 @@ class SearchParameters:
             _scaled(self.probes, factor),
             _scaled(self.candidates, factor),
             _scaled(self.refined, factor),
-            None if self.patience is None else _scaled(self.patience, factor),
+            self.margin,
         )
 
     def among(self, share: float) -> SearchParameters:
@@ -100,13 +108,12 @@ class SearchParameters:
         own where what selects them has to do with what they say.
         """
         factor = min(_WIDEST, 1 / share)
-        patience = self.patience
         return SearchParameters(
             _scaled(self.supers, factor),
             _scaled(self.probes, factor),
             self.candidates,
             min(_scaled(self.refined, math.sqrt(factor)), max(self.refined, self.candidates)),
-            None if patience is None else _scaled(patience, math.sqrt(factor)),
+            self.margin,
         )
 
 

@@ -19,8 +19,7 @@ from gingham.kernels import clustered
 from gingham.search.exhaustive import ScoredPassages, score_segments
 from gingham.search.parameters import FEWEST, SearchParameters
 
-# Passages, in patiences or in halves of the candidates, that are rather scored whole than searched.
-_WORTH_ALL = 2
+_WORTH_ALL = 1 / 3  # this share of the candidates is rather scored whole than searched
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +71,7 @@ class Plan:
             sizes = {position: self._count(position) for position in positions}
             n = sum(sizes.values())
             chosen = parameters.among(n / passages) if 0 < n < passages else parameters
-            if n <= _WORTH_ALL * min(chosen.candidates // 2, chosen.patience or chosen.candidates):
+            if n <= _WORTH_ALL * chosen.candidates:
                 self._whole.extend(positions)
             else:
                 self._groups.append(self._group([p for p in positions if sizes[p]], n, chosen))
@@ -138,7 +137,7 @@ class Plan:
                 candidates=max(chosen.candidates, wanted),
                 refined=max(chosen.refined, wanted),
                 k=max(wanted, FEWEST),
-                patience=chosen.patience,
+                margin=chosen.margin,
                 threads=threads,
             )
         except CorruptionError as error:
