@@ -279,7 +279,7 @@ def test_sifting_ends_where_nothing_better_is_expected(bits: Bits) -> None:
         few = reference_search.pool(query)
         found = reference_search.gather(coder.codebook, few, parts, [None, None], EVERY, 9, EVERY)
         assert len(found) > 500
-        sizes = {"supers": EVERY, "probes": 9, "candidates": EVERY, "refined": 30}
+        sizes: dict[str, Any] = {"supers": EVERY, "probes": 9, "candidates": EVERY, "refined": 30}
         every = clustered.search(coder, parts, [None, None], query, **sizes, instructions=SETS[0])
         for k, margin in ((1, 0.5), (10, 1.0), (10, 2.5), (30, 1e-3), (10, 100.0)):
             search: Callable[..., Refined] = partial(
