@@ -1,9 +1,11 @@
 # Everything a developer does is one word. `make demo` and `make test` set up all they need.
 PYTHON ?= python3
+EVERY ?= 1
+SECONDS ?= 60
 BIN := .venv/bin
 NATIVE := pyproject.toml CMakeLists.txt $(wildcard cpp/*.cpp cpp/*.h)
 
-.PHONY: help install demo test check quality lint format bench docs sanitize clean
+.PHONY: help install demo test check quality lint format bench docs hostile fuzz sanitize clean
 
 help:
 	@echo "make demo     set up, index the standard library's documentation, answer questions"
@@ -14,6 +16,8 @@ help:
 	@echo "make format   let ruff rewrite the code"
 	@echo "make bench    kernels and encoder beside their peers"
 	@echo "make docs     write the generated pages: docs/cli.md and the kernels' stub"
+	@echo "make hostile  every attack on every file of small collections (EVERY=10: one of ten)"
+	@echo "make fuzz     the readers, guided by coverage (SECONDS=600, for each target)"
 	@echo "make sanitize the kernels' C++ check under ASan and UBSan"
 	@echo "make clean    remove the environment and what was built"
 
@@ -59,6 +63,13 @@ docs: .venv/.develops
 	$(BIN)/python docs/make_cli_reference.py
 	$(BIN)/python -m nanobind.stubgen -q -m gingham.kernels._native \
 		-o src/gingham/kernels/_native.pyi
+
+hostile: .venv/.develops
+	PYTHONPATH=tests $(BIN)/python -m hostile.campaign --every $(EVERY)
+
+fuzz: .venv/.develops
+	$(BIN)/python -m pip install --quiet 'atheris>=3'
+	PYTHONPATH=tests $(BIN)/python -m hostile.fuzz --seconds $(SECONDS)
 
 sanitize:
 	cmake -S . -B build/check -DGINGHAM_CPP_TESTS=ON -DGINGHAM_SANITIZE=address,undefined

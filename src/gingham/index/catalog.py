@@ -353,7 +353,7 @@ def _codebook_name(number: object) -> str:
 def _numbers(rows: Sequence[tuple[Any, ...]]) -> Int64:
     try:
         return np.fromiter((number for (number,) in rows), dtype=np.int64, count=len(rows))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CorruptionError(f"{CATALOG}: a document number is no number: {error}") from error
 
 

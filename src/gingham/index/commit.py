@@ -196,7 +196,7 @@ def bytes_on_disk(collection: Path) -> int:
     for folder, _, names in os.walk(collection):
         for name in names:
             try:
-                total += os.stat(os.path.join(folder, name)).st_size
+                total += os.lstat(os.path.join(folder, name)).st_size
             except FileNotFoundError:  # a writer is at work
                 continue
     return total

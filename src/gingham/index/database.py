@@ -103,6 +103,15 @@ class Database:
         if os.path.lexists(journal := f"{self.path}-journal"):
             raise CorruptionError(f"{journal}: gingham makes no such file; remove it")
 
+        # In another mode a reader would keep the writer from every commit.
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            start = file.read(20)
+            if start.startswith(b"SQLite format 3") and start[18:] != b"\2\2":
+                raise CorruptionError(
+                    f"{self.path}: not in WAL mode, in which gingham makes it; mend it with "
+                    f"sqlite3 {self.path} 'PRAGMA journal_mode = WAL'"
+                )
+
     def _connect(self, writable: bool) -> sqlite3.Connection:
         if writable:
             return self._try(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def _examine(catalog: Catalog, report: Report | None) -> Documents:
     numbers: list[int] = []
     lengths: list[int] = []
     total = catalog.count()
-    filters = groupby(raw_metadata(catalog), key=itemgetter(0))
+    filters = groupby(raw_metadata(catalog), key=_place)
     of_filters = next(filters, None)
     for number, id, text, metadata, digest in raw_documents(catalog):
         if report is not None and len(numbers) % _EVERY == 0:
@@ -86,6 +86,12 @@ def _examine(catalog: Catalog, report: Report | None) -> Documents:
     found.numbers = np.array(numbers, dtype=np.int64)
     found.lengths = np.array(lengths, dtype=np.int64)
     return found
+
+
+def _place(row: tuple[Any, ...]) -> float:
+    """The number of a row's document; what is no number comes last, where SQLite has it too."""
+    number = row[0]
+    return number if isinstance(number, (int, float)) else math.inf
 
 
 def _count(rows: Iterator[Any]) -> int:
