@@ -94,8 +94,14 @@ def _after_fork_in_child() -> None:
     global _registering
     _registering = threading.Lock()
     gate.after_fork_in_child()
+    errors: list[Exception] = []
     for holder in list(_inheritable):
-        holder.after_fork_in_child()
+        try:
+            holder.after_fork_in_child()
+        except Exception as error:  # the others must let go all the same
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork

@@ -47,7 +47,7 @@ class Database:
             CollectionError: it cannot be opened, or is of an older version (unless `outdated_ok`).
         """
         self.path = collection / CATALOG
-        self._inherited = self._holds_snapshot = False
+        self._inherited = self._holds_snapshot = self._is_immutable = self._is_closed = False
         self._reading: set[sqlite3.Cursor] = set()
         self._connection: sqlite3.Connection
         renew_after_fork(self)
@@ -103,15 +103,6 @@ class Database:
         if os.path.lexists(journal := f"{self.path}-journal"):
             raise CorruptionError(f"{journal}: gingham makes no such file; remove it")
 
-        # In another mode a reader would keep the writer from every commit.
-        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
-            start = file.read(20)
-            if start.startswith(b"SQLite format 3") and start[18:] != b"\2\2":
-                raise CorruptionError(
-                    f"{self.path}: not in WAL mode, in which gingham makes it; mend it with "
-                    f"sqlite3 {self.path} 'PRAGMA journal_mode = WAL'"
-                )
-
     def _connect(self, writable: bool) -> sqlite3.Connection:
         if writable:
             return self._try(
@@ -127,6 +118,7 @@ class Database:
                 raise
         # WAL keeps its shared memory in a file, for which a read-only file system has no room. But
         # nothing can change there either, so the database may be read as it stands.
+        self._is_immutable = True
         return self._try(uri + "&immutable=1", "SELECT 1 FROM sqlite_master")
 
     def _try(self, name: str, *statements: str) -> sqlite3.Connection:
@@ -154,6 +146,13 @@ class Database:
             raise VersionError(
                 f"{self.path}: format {version}, this gingham reads up to {FORMAT_VERSION}: "
                 "pip install --upgrade gingham"
+            )
+        # In another mode a reader would keep the writer from every commit. SQLite is asked: opening
+        # the file and closing it again would end all locks that this process has on it.
+        if not self._is_immutable and self._one("PRAGMA journal_mode") != "wal":
+            raise CorruptionError(
+                f"{self.path}: not in WAL mode, in which gingham makes it; mend it with "
+                f"sqlite3 {self.path} 'PRAGMA journal_mode = WAL'"
             )
         if strange := strange_objects(self._connection):
             raise CorruptionError(
@@ -203,6 +202,7 @@ class Database:
         """Give up the connection and its snapshot."""
         if not self._inherited:
             with gate:
+                self._is_closed = True
                 self._connection.close()
 
     def after_fork_in_child(self) -> None:
@@ -214,7 +214,7 @@ class Database:
         inside a call or transaction; a transaction that this thread is inside is never closed.
         """
         self._inherited = True
-        if not hasattr(self, "_connection"):
+        if self._is_closed or not hasattr(self, "_connection"):
             return
         if self._connection.in_transaction and not self._holds_snapshot:
             _unusable.append(self._connection)
