@@ -72,7 +72,7 @@ def read_folder(folder: Path, columns: dict[Component, int], tell: Tell) -> File
         else:
             files.rows[component] = mapped.rows
             files.mapped.append(mapped)
-            files.bytes += mapped.path.stat().st_size
+            files.bytes += HEADER_BYTES + mapped.rows.nbytes  # the file may be gone by now
     return files
 
 
