@@ -68,7 +68,6 @@ hostile: .venv/.develops
 	PYTHONPATH=tests $(BIN)/python -m hostile.campaign --every $(EVERY)
 
 fuzz: .venv/.develops
-	$(BIN)/python -m pip install --quiet 'atheris>=3'
 	PYTHONPATH=tests $(BIN)/python -m hostile.fuzz --seconds $(SECONDS)
 
 sanitize:

@@ -87,7 +87,10 @@ class TokenVectors:
             InputError: there is no array, or one is not two-dimensional.
             DimensionError: the arrays have different dimensions.
         """
-        parts = [np.asarray(array, dtype=np.float32) for array in arrays]
+        try:
+            parts = [np.asarray(array, dtype=np.float32) for array in arrays]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"vectors must be arrays of numbers: {error}") from None
         if not parts:
             raise InputError("no arrays given: token vectors need at least one text")
         for i, part in enumerate(parts):

@@ -84,6 +84,8 @@ class SearchParameters:
         Raises:
             InputError: a name is missing or unknown, or a value out of range.
         """
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            raise InputError(f"search parameters are an object, got a {type(values).__name__}")
         names = {field.name for field in fields(cls)}
         if set(values) | {"margin"} != names:
             raise InputError(
