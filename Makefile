@@ -19,6 +19,7 @@ help:
 	@echo "make hostile  every attack on every file of small collections (EVERY=10: one of ten)"
 	@echo "make fuzz     the readers, guided by coverage (SECONDS=600, for each target)"
 	@echo "make sanitize the kernels' C++ check under ASan and UBSan"
+	@echo "make stress   a writer and six readers, every answer checked; SECONDS=180"
 	@echo "make clean    remove the environment and what was built"
 
 $(BIN)/python:
@@ -74,6 +75,10 @@ sanitize:
 	cmake -S . -B build/check -DGINGHAM_CPP_TESTS=ON -DGINGHAM_SANITIZE=address,undefined
 	cmake --build build/check
 	build/check/check_kernels
+
+SECONDS ?= 180
+stress: .venv/.develops
+	$(BIN)/python tests/concurrency/stress.py $(SECONDS)
 
 clean:
 	rm -rf .venv build dist
