@@ -2,10 +2,11 @@
 PYTHON ?= python3
 EVERY ?= 1
 SECONDS ?= 60
+KILLS ?= 20
 BIN := .venv/bin
 NATIVE := pyproject.toml CMakeLists.txt $(wildcard cpp/*.cpp cpp/*.h)
 
-.PHONY: help install demo test check quality lint format bench docs hostile fuzz sanitize clean
+.PHONY: help install demo test check quality lint format bench docs crash hostile fuzz sanitize clean
 
 help:
 	@echo "make demo     set up, index the standard library's documentation, answer questions"
@@ -18,6 +19,7 @@ help:
 	@echo "make docs     write the generated pages: docs/cli.md and the kernels' stub"
 	@echo "make hostile  every attack on every file of small collections (EVERY=10: one of ten)"
 	@echo "make fuzz     the readers, guided by coverage (SECONDS=600, for each target)"
+	@echo "make crash    kill and fail at every change of the disk (POINTS=50: a sample), kill commands"
 	@echo "make sanitize the kernels' C++ check under ASan and UBSan"
 	@echo "make stress   a writer and six readers, every answer checked; SECONDS=180"
 	@echo "make clean    remove the environment and what was built"
@@ -70,6 +72,10 @@ hostile: .venv/.develops
 
 fuzz: .venv/.develops
 	PYTHONPATH=tests $(BIN)/python -m hostile.fuzz --seconds $(SECONDS)
+
+crash: .venv/.develops
+	PYTHONPATH=tests $(BIN)/python -m faults.campaign --jobs 2 $(if $(POINTS),--points $(POINTS))
+	PYTHONPATH=tests $(BIN)/python -m faults.kill_cli --kills $(KILLS)
 
 sanitize:
 	cmake -S . -B build/check -DGINGHAM_CPP_TESTS=ON -DGINGHAM_SANITIZE=address,undefined

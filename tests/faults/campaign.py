@@ -284,8 +284,10 @@ def work_off(
     campaign.count()
     tried: dict[str, int] = dict.fromkeys(MODES, 0)
     failed = 0
-    found = []
-    for point in points:
+    found: list[str] = []
+    for number, point in enumerate(points):
+        if number and number % 500 == 0:
+            report(f"{number} of {len(points)} runs, {len(found)} with something wrong")
         tried[point.mode] += 1
         try:
             failed += campaign.run(point)

@@ -70,7 +70,7 @@ class Database:
         """Create the catalog of a collection; whole or not there, whatever happens meanwhile."""
         remove_unfinished(collection)
         path = collection / _UNFINISHED[0]
-        with _reporting(path), gate:
+        with _reporting(collection / CATALOG), gate:
             connection = sqlite3.connect(path, isolation_level=None)
             try:
                 # Not in WAL mode yet: closing a connection does not say whether the log could be
