@@ -2,11 +2,12 @@
 PYTHON ?= python3
 EVERY ?= 1
 SECONDS ?= 60
+MINUTES ?= 3
 KILLS ?= 20
 BIN := .venv/bin
 NATIVE := pyproject.toml CMakeLists.txt $(wildcard cpp/*.cpp cpp/*.h)
 
-.PHONY: help install demo test check quality lint format bench docs crash hostile fuzz sanitize clean
+.PHONY: help install demo test check quality lint format bench docs crash hostile fuzz sanitize stress clean
 
 help:
 	@echo "make demo     set up, index the standard library's documentation, answer questions"
@@ -21,7 +22,7 @@ help:
 	@echo "make fuzz     the readers, guided by coverage (SECONDS=600, for each target)"
 	@echo "make crash    kill and fail at every change of the disk (POINTS=50: a sample), kill commands"
 	@echo "make sanitize the kernels' C++ check under ASan and UBSan"
-	@echo "make stress   a writer and six readers, every answer checked; SECONDS=180"
+	@echo "make stress   a writer and six readers, every answer checked (MINUTES=3)"
 	@echo "make clean    remove the environment and what was built"
 
 $(BIN)/python:
@@ -82,9 +83,8 @@ sanitize:
 	cmake --build build/check
 	build/check/check_kernels
 
-SECONDS ?= 180
 stress: .venv/.develops
-	$(BIN)/python tests/concurrency/stress.py $(SECONDS)
+	$(BIN)/python tests/concurrency/stress.py $$(($(MINUTES) * 60))
 
 clean:
 	rm -rf .venv build dist
