@@ -23,6 +23,7 @@ help:
 	@echo "make crash    kill and fail at every change of the disk (POINTS=50: a sample), kill commands"
 	@echo "make sanitize the kernels' C++ check under ASan and UBSan"
 	@echo "make stress   a writer and six readers, every answer checked (MINUTES=3)"
+	@echo "make repairs  every file of small collections damaged in every way, every kill of a repair"
 	@echo "make clean    remove the environment and what was built"
 
 $(BIN)/python:
@@ -85,6 +86,9 @@ sanitize:
 
 stress: .venv/.develops
 	$(BIN)/python tests/concurrency/stress.py $$(($(MINUTES) * 60))
+
+repairs: .venv/.develops
+	GINGHAM_ALL_REPAIRS=1 $(BIN)/python -m pytest -q -s tests/upkeep
 
 clean:
 	rm -rf .venv build dist

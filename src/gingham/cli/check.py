@@ -136,8 +136,8 @@ def _line(finding: Finding, *, with_remedy: bool = True) -> str:
         count = console.plural(len(finding.documents), "document")
         affects = f"; affects {count}: {_some(finding.documents)}"
     remedy = f"; {finding.remedy}" if with_remedy and finding.remedy else ""
-    line = f"{finding.kind:<8}  {finding.where}: {finding.problem}{affects}{remedy}"
-    return console.plain(line)
+    line = f"{finding.where}: {finding.problem}{affects}{remedy}"
+    return f"{finding.kind:<8}  {console.plain(line)}"
 
 
 def _some(ids: Sequence[str]) -> str:

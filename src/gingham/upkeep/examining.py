@@ -21,17 +21,16 @@ from gingham.index.layout import (
     CATALOG,
     CODEBOOKS,
     SEGMENTS,
-    Component,
+    codebook_folder,
     segment_folder,
 )
 from gingham.index.segment_writer import SegmentRecord
 from gingham.upkeep.documents import Documents, examine_documents
-from gingham.upkeep.files import columns_of
 from gingham.upkeep.leftovers import children_of, is_number, unneeded
 from gingham.upkeep.segments import (
     CodebookState,
     SegmentState,
-    bits_of_width,
+    bits_in_files,
     examine_codebook,
     examine_segment,
     unlisted_record,
@@ -188,8 +187,11 @@ class Examiner:
             dim, bits = record.dim, record.bits
         else:
             user = next(segment for segment in segments if segment.codebook == number)
-            folder = segment_folder(self._collection, user.segment)
-            told = bits_of_width(user.dim, columns_of(folder, Component.RESIDUALS))
+            told = bits_in_files(
+                codebook_folder(self._collection, number),
+                segment_folder(self._collection, user.segment),
+                user.dim,
+            )
             if told is None:
                 return
             dim, bits = user.dim, told

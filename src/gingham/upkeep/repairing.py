@@ -342,7 +342,7 @@ class _Repairer:
                 if name == AGAIN:
                     metadata = json.loads(metadata)
                 record = {"_id": id, "text": text, "metadata": metadata}
-                files[name].write(json.dumps(record, ensure_ascii=False, default=repr) + "\n")
+                files[name].write(json.dumps(record, default=repr) + "\n")
                 names[name] += 1
             for file in files.values():
                 file.flush()

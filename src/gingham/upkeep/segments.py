@@ -49,6 +49,8 @@ class CodebookState:
     Attributes:
         record: what the catalog says of it; None where it says nothing.
         number: of it.
+        dim: of its vectors.
+        bits: of its residuals.
         problems: file name or "" → what is wrong.
         files: those that are intact.
         misstated: how the catalog's record differed, where it alone was wrong; `record` is right.
@@ -56,6 +58,8 @@ class CodebookState:
 
     record: CodebookRecord | None
     number: int
+    dim: int
+    bits: Bits
     problems: dict[str, str]
     files: Files
     misstated: str | None = None
@@ -65,10 +69,10 @@ class CodebookState:
         they cannot be decoded.
         """
         centroids = self.files.rows.get(Component.CENTROIDS)
-        bits = self.bits(dim, residual_bytes)
-        if bits is None:
-            return None
+        bits = self.bits
         row, parts = row_of(dim, bits), parts_of(bits)
+        if (dim, residual_bytes) != (self.dim, row * bits // 8):
+            return None
         points = self.files.rows.get(Component.POINTS)
         if bits == 8:  # the residual is the vector
             points = np.zeros((LEVELS, 0), dtype=np.int8)
@@ -88,12 +92,6 @@ class CodebookState:
                 np.zeros(LEVELS - 1, dtype=np.int64),
             )
         )
-
-    def bits(self, dim: int, residual_bytes: int) -> Bits | None:
-        """Of a residual: what the record says, else what its width says."""
-        if self.record is not None:
-            return self.record.bits if self.record.dim == dim else None
-        return bits_of_width(dim, residual_bytes)
 
 
 @dataclass(slots=True)
@@ -127,12 +125,25 @@ class SegmentState:
         return None if spans is None else spans.astype(np.int64)
 
 
-def bits_of_width(dim: int, residual_bytes: int | None) -> Bits | None:
-    """The bits whose residuals of `dim` dimensions have so many bytes."""
-    for bits in BITS:
-        if row_of(dim, bits) * bits // 8 == residual_bytes:
-            return bits
-    return None
+def bits_in_files(codebook: Path, segment: Path, dim: int) -> Bits | None:
+    """The bits of a codebook that the catalog does not list, as its files and residuals have them.
+
+    Few dimensions are padded, so that widths alone may leave a choice.
+    """
+    widths = {
+        Component.POINTS: {bits: parts_of(bits) * POINTS for bits in BITS},
+        Component.CENTROIDS: {bits: row_of(dim, bits) for bits in BITS},
+    }
+    found = {
+        bits
+        for bits in BITS
+        if row_of(dim, bits) * bits // 8 == columns_of(segment, Component.RESIDUALS)
+    }
+    for component, expected in widths.items():
+        width = columns_of(codebook, component)
+        if width is not None:
+            found &= {bits for bits in BITS if expected[bits] == width}
+    return found.pop() if len(found) == 1 else None
 
 
 def codebook_columns(dim: int, bits: Bits) -> dict[Component, int]:
@@ -162,10 +173,17 @@ def examine_codebook(
     """
     folder = codebook_folder(collection, number)
     if folder.is_symlink() or not folder.is_dir():
-        return CodebookState(record, number, {"": "missing, or no folder"}, Files(folder))
+        return CodebookState(
+            record, number, dim, bits, {"": "missing, or no folder"}, Files(folder)
+        )
     files = read_folder(folder, codebook_columns(dim, bits), tell)
     state = CodebookState(
-        record, number, {part.filename: text for part, text in files.problems.items()}, files
+        record,
+        number,
+        dim,
+        bits,
+        {part.filename: text for part, text in files.problems.items()},
+        files,
     )
     if record is None:
         state.problems[""] = "the catalog does not list it"
@@ -374,7 +392,7 @@ def unlisted_record(
         for book in books
         if book.record is not None
         and dim in (None, book.record.dim)
-        and bits_of_width(book.record.dim, residual) == book.record.bits
+        and row_of(book.dim, book.bits) * book.bits // 8 == residual
         and 64 + 8 * (book.record.centroids + 1) == size
         and book.number <= segment
     ]
