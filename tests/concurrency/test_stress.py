@@ -29,8 +29,8 @@ def test_readers_never_see_anything_but_what_was_committed(
 ) -> None:
     result = run(tmp_path, seconds, bits, seed=1)
     wrote, read = result["writer"], result["readers"]
-    assert wrote["generations"] > 20
-    assert read["answers"] > 300
+    assert wrote["generations"] > 10
+    assert read["answers"] > 100
     assert result["readers killed"] > 0
     assert wrote["compressed tokens"] > 0
 

@@ -17,13 +17,13 @@ from gingham.index import writer as index_writer
 
 _BATCH = 16  # documents of a commit: adding more makes several
 _MOST = 500  # documents
-_FEWEST = 150
+_FEWEST = 200
 
 
 def lower_thresholds() -> None:
     """Merge, compress, outgrow a codebook and copy the log after hundreds of vectors."""
     changed: list[tuple[Any, str, int]] = [
-        (promotion, "FIRST", 900),
+        (promotion, "FIRST", 700),
         (promotion, "NEXT", 250),
         (promotion, "_GROWTH", 2),
         (merge, "_FACTOR", 4),
@@ -57,6 +57,8 @@ class Writer:
 
     def work(self, seconds: float) -> dict[str, int]:
         """Change the collection again and again; returns how often what was done."""
+        self._made = _FEWEST
+        self._store([f"d{i}" for i in range(_FEWEST)])
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.step()

@@ -16,7 +16,7 @@ from types import TracebackType
 from gingham.errors import CollectionError, LockedError
 from gingham.forking import gate, renew_after_fork
 
-_POLL = 0.02  # seconds between two attempts
+_POLL = 0.005  # seconds between two attempts
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
 
 
