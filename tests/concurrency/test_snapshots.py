@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gingham
 from clustering import add, folders, listed
 from concurrency.scripts import line, start, tell
-from gingham import Collection, CorruptionError
+from gingham import Collection, CorruptionError, LockedError
 from gingham.index import snapshot as snapshots
 from gingham.index.segments import open_all
 from support import random_vectors
@@ -239,3 +241,25 @@ def test_clustered_segments_and_codebooks_outlive_their_removal(tmp_path: Path) 
     reader.verify()
     reader.refresh()
     assert reader.search(query) == []
+
+
+def test_a_check_beside_a_writer_that_is_always_faster_finds_no_damage(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was about to read is gone each time, until the writer has to wait for it."""
+    from gingham.upkeep.examining import Examiner
+
+    rounds = 0
+    real = Examiner.examine
+
+    def slowly(self: Examiner, *arguments: Any) -> Any:
+        nonlocal rounds
+        rounds += 1
+        with contextlib.suppress(LockedError):
+            churn(writer, seed=rounds)
+        return real(self, *arguments)
+
+    writer = gingham.open(collection.path, timeout=0)
+    monkeypatch.setattr(Examiner, "examine", slowly)
+    assert gingham.check(collection.path).findings == ()
+    assert rounds == 6

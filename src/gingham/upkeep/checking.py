@@ -17,12 +17,13 @@ from gingham.errors import (
 from gingham.index.catalog import Catalog
 from gingham.index.commit import writer_lock
 from gingham.index.exchange import NEW
-from gingham.index.layout import CATALOG, CODEBOOKS, LOCK, SEGMENTS
+from gingham.index.layout import CATALOG, CODEBOOKS, LOCK, SEGMENTS, check_folders, check_regular
 from gingham.upkeep.examining import REPAIR, Examination, Examiner
 from gingham.upkeep.leftovers import entries_of
 from gingham.upkeep.values import Check, Finding, Report
 
-_ATTEMPTS = 5
+_ATTEMPTS = 5  # beside writers; then without
+_WAIT = 60.0  # seconds for the writers to let a check have its turn
 LOST_CATALOG = (
     "ids and texts of documents were in it only: restore a backup (gingham restore), or add the "
     "documents to a new collection"
@@ -42,9 +43,13 @@ def check(path: str | os.PathLike[str], *, progress: Report | None = None) -> Ch
     Raises:
         CollectionNotFoundError: there is none.
         CollectionError: it cannot be looked at, or is of an older format.
+        LockedError: writers changed it whenever it was looked at, and gave it no turn.
         VersionError: written by a newer gingham.
     """
     folder = collection_folder(path)
+    misplaced = misplaced_in(folder)
+    if misplaced:  # what a link leads to is not ours to read
+        return as_check(folder, Examination(misplaced, must_rebuild=True))
     try:
         found = _examine(folder, progress)
     except CorruptionError as error:
@@ -88,6 +93,22 @@ def collection_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def misplaced_in(folder: Path) -> list[Finding]:
+    """Links, pipes and the like where folders and the lock should be."""
+    found = []
+    for name, refuse in (
+        (SEGMENTS, check_folders),
+        (CODEBOOKS, check_folders),
+        (LOCK, check_regular),
+    ):
+        try:
+            refuse(folder / name)
+        except CorruptionError as error:
+            problem = " ".join(str(error).removeprefix(f"{folder / name}: ").split())
+            found.append(Finding("damage", name, problem, "put back what was there, by hand"))
+    return found
+
+
 def as_check(folder: Path, found: Examination) -> Check:
     """What was found, as a value."""
     kept = [state.record for state in found.segments if state.fate != "lost"]
@@ -117,8 +138,15 @@ def _examine(folder: Path, progress: Report | None) -> Examination:
         finally:
             catalog.database.close()
         if not found.findings or _generation(folder) == found.generation:
-            break
-    return found
+            return found
+    # A writer that is always faster would pass for damage: it must wait once.
+    with writer_lock(folder, _WAIT):
+        catalog = open_catalog(folder)
+        try:
+            catalog.database.hold_snapshot()
+            return examiner.examine(catalog, entries_of(folder))
+        finally:
+            catalog.database.close()
 
 
 def open_catalog(folder: Path) -> Catalog:
