@@ -140,6 +140,18 @@ def test_posting_lists_are_compared_with_codes(fresh: Path) -> None:
     assert gingham.repair(fresh).left == ()
 
 
+@pytest.mark.parametrize("name", ["segments", "codebooks", "write.lock"])
+def test_a_link_in_place_of_ours(fresh: Path, tmp_path: Path, name: str) -> None:
+    """What it leads to is neither read nor changed."""
+    (fresh / name).rename(tmp_path / "elsewhere")
+    (fresh / name).symlink_to(tmp_path / "elsewhere")
+    [finding] = gingham.check(fresh).findings
+    assert (finding.where, finding.kind) == (name, "damage")
+    with pytest.raises(CorruptionError, match="nothing was changed"):
+        gingham.repair(fresh)
+    assert (fresh / name).is_symlink()
+
+
 def test_checks_while_a_writer_works(tmp_path: Path) -> None:
     """Nothing is found, though segments come and go; and nobody is kept from writing."""
     path = tmp_path / "c"

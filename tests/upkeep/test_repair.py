@@ -463,11 +463,16 @@ def test_killed_at_any_point_the_next_repair_finishes(
         content[100:200] = bytes(100)
         (damaged / "catalog.sqlite").write_bytes(content)
     lost = {f"d{i}" for i in range(60, 70)}
-    n, step = 0, 1 if EVERYTHING else 5
+    n, step, exchanges = 0, 1 if EVERYTHING else 7, 0
     while True:
         n += step
         path = copied(damaged, tmp_path / "c")
         killed = killed_at(n, path)
+        if killed and not (path / "catalog.sqlite").exists():
+            with pytest.raises(CorruptionError, match="finishes it"):
+                gingham.open(path)  # never a new, empty one
+            assert "interrupted" in gingham.check(path).findings[0].remedy
+            exchanges += 1
         if killed:
             gingham.repair(path)
         assert gingham.check(path).sound, n
@@ -477,3 +482,4 @@ def test_killed_at_any_point_the_next_repair_finishes(
             break
     tell(f"{what}: killed at each of {n - step} points")
     assert n > 25
+    assert exchanges or what == "files" or not EVERYTHING

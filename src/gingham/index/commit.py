@@ -18,9 +18,11 @@ from gingham.errors import CollectionError, CorruptionError
 from gingham.index.catalog import Catalog, DocumentRow
 from gingham.index.codebook_files import CodebookRecord
 from gingham.index.database import Database, remove_unfinished
+from gingham.index.exchange import NEW
 from gingham.index.layout import (
     CATALOG,
     CODEBOOKS,
+    DAMAGED,
     LOCK,
     SEGMENTS,
     TEMPORARY,
@@ -70,7 +72,7 @@ def create_collection(collection: Path, timeout: float | None = LOCK_TIMEOUT) ->
         raise CollectionError(
             f"{collection}: cannot create a collection here: {error.strerror}"
         ) from error
-    names = {entry.name for entry in collection.iterdir()} - {LOCK, SEGMENTS, CODEBOOKS}
+    names = {entry.name for entry in collection.iterdir()} - {LOCK, SEGMENTS, CODEBOOKS, DAMAGED}
     strangers = {name for name in names if not name.startswith(CATALOG)}
     if strangers:
         raise CollectionError(
@@ -79,6 +81,11 @@ def create_collection(collection: Path, timeout: float | None = LOCK_TIMEOUT) ->
         )
     with writer_lock(collection, timeout), reporting_disk(collection):
         if not (collection / CATALOG).exists():  # another process may have been faster
+            if (collection / NEW).exists():
+                raise CorruptionError(
+                    f"{collection / CATALOG}: missing, since a repair was interrupted: "
+                    "gingham check --repair finishes it"
+                )
             if any((collection / SEGMENTS).glob("*/*")) or (collection / f"{CATALOG}-wal").exists():
                 raise CorruptionError(
                     f"{collection / CATALOG}: missing, though there are segments; "

@@ -32,6 +32,7 @@ LOCK = "write.lock"
 SEGMENTS = "segments"
 CODEBOOKS = "codebooks"
 TEMPORARY = ".writing-"
+DAMAGED = "damaged"  # what a repair set aside
 
 MAGIC = b"GINGHAM\n"
 HEADER_BYTES = 64

@@ -37,6 +37,7 @@ from gingham.index.exchange import exchange, finish_exchange
 from gingham.index.layout import (
     CATALOG,
     CODEBOOKS,
+    DAMAGED,
     SEGMENTS,
     Component,
     codebook_folder,
@@ -47,7 +48,7 @@ from gingham.index.layout import (
 )
 from gingham.index.salvage import copy_catalog, salvage
 from gingham.index.segment_writer import SegmentRecord
-from gingham.upkeep.checking import LOST_CATALOG, check, collection_folder
+from gingham.upkeep.checking import LOST_CATALOG, check, collection_folder, misplaced_in
 from gingham.upkeep.copying import Copied, link_tree, remove_tree
 from gingham.upkeep.examining import Examination, Examiner
 from gingham.upkeep.leftovers import children_of, entries_of, is_number
@@ -55,7 +56,6 @@ from gingham.upkeep.remaking import remake_clustered, remake_flat
 from gingham.upkeep.segments import SegmentState
 from gingham.upkeep.values import Finding, Repair, Report, UpkeepProgress
 
-DAMAGED = "damaged"
 AGAIN = "documents.jsonl"
 DOUBTFUL = "doubtful.jsonl"
 _JOURNAL = f"{CATALOG}-journal"
@@ -66,7 +66,8 @@ def repair(path: str | os.PathLike[str], *, progress: Report | None = None) -> R
 
     Documents whose vectors or texts are lost are dropped, and named. Vectors that can be read are
     kept, if need be uncompressed; posting lists, indexes, counters and marks are made anew. Killed
-    at any point, the next repair finishes.
+    at any point, the next repair finishes. Close the collection first, where this process has it
+    open: a damaged catalog is copied as a file, which would end the locks that SQLite has on it.
 
     Args:
         path: the folder of the collection.
@@ -79,6 +80,11 @@ def repair(path: str | os.PathLike[str], *, progress: Report | None = None) -> R
         VersionError: written by a newer gingham.
     """
     folder = collection_folder(path)
+    for misplaced in misplaced_in(folder):
+        raise CorruptionError(
+            f"{folder / misplaced.where}: {misplaced.problem}; {misplaced.remedy}; nothing was "
+            "changed"
+        )
     with writer_lock(folder):
         repairer = _Repairer(folder, progress)
         repairer.run()
