@@ -217,3 +217,20 @@ def test_sqlites_locks_outlast_all_that_is_done_beside(
         assert "READ" in locks(files[0]), one
         assert "READ" in locks(files[1]), one
     assert "d1" in collection
+
+
+def test_a_repair_beside_open_collections_leaves_sqlites_locks(
+    collection: Collection, tmp_path: Path
+) -> None:
+    """It copies the catalog: by way of another process, where this one has it open."""
+    from gingham.index.salvage import copy_catalog
+
+    catalog = collection.path / "catalog.sqlite"
+    if not locks(catalog):
+        pytest.skip("/proc/locks does not say who holds what here")
+    copy_catalog(collection.path, tmp_path)
+    assert "READ" in locks(catalog)
+    assert (tmp_path / "catalog.sqlite").read_bytes()[:15] == b"SQLite format 3"
+    collection.close()
+    copy_catalog(collection.path, tmp_path)  # nobody to disturb: without one
+    assert not (collection.path / "catalog.sqlite-wal").exists()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,9 @@ _unusable: list[sqlite3.Connection] = []  # of a parent, in a transaction: closi
 _DISTRUST = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON")
 
 
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
 class Database:
     """One connection. May be used by one thread at a time, whichever; not after a fork."""
 
@@ -51,6 +55,7 @@ class Database:
         self._reading: set[sqlite3.Cursor] = set()
         self._connection: sqlite3.Connection
         renew_after_fork(self)
+        _databases.add(self)
         self._check_files()
         if not self.path.is_file():
             raise CollectionNotFoundError(
@@ -222,6 +227,15 @@ class Database:
         for cursor in self._reading:
             cursor.close()
         self._connection.close()
+
+    @staticmethod
+    def is_in_use(collection: Path) -> bool:
+        """Whether this process has a connection, so that nobody but SQLite may open the catalog."""
+        path = (collection / CATALOG).resolve()
+        return any(d.path.resolve() == path and d._is_open() for d in list(_databases))
+
+    def _is_open(self) -> bool:
+        return hasattr(self, "_connection") and not self._is_closed and not self._inherited
 
     def log_bytes(self) -> int:
         """Size of the write-ahead log."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +66,13 @@ def copy_catalog(collection: Path, target: Path) -> None:
     """
     for name in (f"{CATALOG}-wal", CATALOG):
         check_regular(collection / name)
-        with contextlib.suppress(FileNotFoundError):
+        if not (collection / name).exists():
+            continue
+        if Database.is_in_use(collection):  # closing it here would end SQLite's locks on it
+            code = "import shutil, sys; shutil.copyfile(*sys.argv[1:])"
+            command = [sys.executable, "-c", code, str(collection / name), str(target / name)]
+            subprocess.run(command, check=True, capture_output=True)
+        else:
             shutil.copyfile(collection / name, target / name)
 
 
