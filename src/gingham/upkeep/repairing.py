@@ -66,8 +66,7 @@ def repair(path: str | os.PathLike[str], *, progress: Report | None = None) -> R
 
     Documents whose vectors or texts are lost are dropped, and named. Vectors that can be read are
     kept, if need be uncompressed; posting lists, indexes, counters and marks are made anew. Killed
-    at any point, the next repair finishes. Close the collection first, where this process has it
-    open: a damaged catalog is copied as a file, which would end the locks that SQLite has on it.
+    at any point, the next repair finishes.
 
     Args:
         path: the folder of the collection.
