@@ -10,12 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+import gingham
 from faults import kill_cli
-from faults.shim import MODES, CannotInjectError, compile_shim, injecting, read_trace
+from faults.shim import MODES, CannotInjectError, compile_shim, injecting, preloading, read_trace
 
 TESTS = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS)}
@@ -146,6 +148,103 @@ def test_power_loss_forgets_what_was_not_synced(library: Path, tmp_path: Path) -
     assert found == {"a", "a/x", "a/y"}
     assert (box / "a" / "x").read_text() == "old"
     assert (box / "a" / "y").read_text() == "kept"
+
+
+FAILED_COMMIT = """
+import os, sys
+from pathlib import Path
+import gingham
+from faults.shim import Shim
+from support import random_vectors
+
+box, at, trace = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+collection = gingham.open(box / "c")
+collection.add(random_vectors([2]), ids=["first"])
+shim = Shim()
+shim.arm(box, "eio", at, trace=trace)
+try:
+    collection.add(random_vectors([2], seed=1), ids=["failed"])
+except gingham.CollectionError:
+    assert at
+collection.delete("nobody", missing_ok=True)  # a writer that removes what the failed one left
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_commit_that_failed_does_not_come_back_without_its_files(
+    library: Path, tmp_path: Path
+) -> None:
+    """Its fsync failed, so it is in the log all the same: whoever recovers the log may find it."""
+    trace, at = tmp_path / "trace", 0
+    for attempt in ("counted", "failed"):
+        box = tmp_path / attempt
+        box.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", FAILED_COMMIT, str(box), str(at), str(trace)],
+            env={**preloading(library), "PYTHONPATH": str(TESTS)},
+            check=False,
+        )
+        assert done.returncode == -9
+        if attempt == "counted":
+            syncs = [
+                number
+                for number, call in enumerate(read_trace(trace), 1)
+                if call.name in ("fsync", "fdatasync") and call.path.endswith("-wal")
+            ]
+            at = syncs[0]
+    with gingham.open(box / "c", read_only=True) as opened:
+        assert "first" in opened
+        assert "failed" not in opened
+        opened.verify()
+
+
+CREATED = """
+import sys
+from pathlib import Path
+import gingham
+from faults.shim import Shim
+from support import random_vectors
+
+box = Path(sys.argv[1])
+shim = Shim()
+shim.arm(box)
+gingham.open(box / "0").close()
+calls, refused = shim.disarm(), 0
+for number in range(1, calls + 1):
+    path = box / str(number)
+    shim.arm(box, "eio", number)
+    try:
+        collection = gingham.open(path)
+    except gingham.CollectionError as error:
+        assert not isinstance(error, gingham.CorruptionError), error
+        refused += 1
+        collection = gingham.open(path)
+    shim.disarm()
+    collection.close()
+    collection = gingham.open(path)
+    collection.add(random_vectors([2]), ids=["first"])
+    collection.close()
+    left = {entry.name for entry in path.iterdir()}
+    assert left == {"catalog.sqlite", "write.lock", "segments", "codebooks"}, (number, left)
+print(refused)
+"""
+
+
+def test_creating_a_collection_fails_with_our_error_or_not_at_all(
+    library: Path, tmp_path: Path
+) -> None:
+    """Every change of the disk on the way fails once; the next try succeeds, and leaks nothing."""
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path  # many real fsyncs else
+    with tempfile.TemporaryDirectory(prefix="gingham-faults-", dir=shared) as box:
+        done = subprocess.run(
+            [sys.executable, "-c", CREATED, str(Path(box).resolve())],
+            env={**preloading(library), "PYTHONPATH": str(TESTS)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 10
 
 
 def test_a_sample_of_all_crashes_and_failures(library: Path, tmp_path: Path) -> None:
