@@ -20,7 +20,7 @@ from gingham.audit.values import Audit
 from gingham.codec.scalar import SCALAR_CODECS, ScalarCodec
 from gingham.document import Document, TokenVectors
 from gingham.encoder import Encoder
-from gingham.errors import DocumentNotFoundError, InputError
+from gingham.errors import DocumentNotFoundError, InputError, shown
 from gingham.index.commit import LOCK_TIMEOUT, create_collection
 from gingham.index.handle import IndexHandle, check_timeout
 from gingham.index.segment_writer import DEFAULT_BITS
@@ -173,7 +173,7 @@ class Collection:
             if missing and not missing_ok:
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise DocumentNotFoundError(
-                    f"no document {missing[0]!r}{more} in {self.path}: nothing was deleted"
+                    f"no document {shown(missing[0])}{more} in {self.path}: nothing was deleted"
                 )
             if there:
                 writer.delete(there)
@@ -295,7 +295,7 @@ class Collection:
         """
         document = self._snapshot.document(intake.check_id(id))
         if document is None:
-            raise DocumentNotFoundError(f"no document {id!r} in {self.path}")
+            raise DocumentNotFoundError(f"no document {shown(id)} in {self.path}")
         return document
 
     @property

@@ -86,3 +86,14 @@ class DocumentNotFoundError(GinghamError, KeyError):
 
 class MissingDependencyError(GinghamError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value as a message shows it: on one line, and no longer than can be read."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= most else f"{value[:most]!r}…"
+    try:
+        text = " ".join(repr(value).split())
+    except (RecursionError, ValueError):  # nested, or a number, beyond what Python writes
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= most else f"{text[:most]}…"

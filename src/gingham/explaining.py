@@ -6,7 +6,7 @@ Here search, which knows no text, meets the texts of the catalog and the tokens 
 from __future__ import annotations
 
 from gingham import wording
-from gingham.errors import DocumentNotFoundError
+from gingham.errors import DocumentNotFoundError, shown
 from gingham.index.segments import Segment
 from gingham.index.snapshot import Snapshot
 from gingham.ranking import Explanation
@@ -60,5 +60,5 @@ def _passages(snapshot: Snapshot, id: str) -> tuple[Segment, slice]:
     number = snapshot.number(id)
     place = None if number is None else snapshot.passages_of(number)
     if place is None:
-        raise DocumentNotFoundError(f"no document {id!r} in {snapshot.collection}")
+        raise DocumentNotFoundError(f"no document {shown(id)} in {snapshot.collection}")
     return place

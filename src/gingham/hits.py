@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gingham.document import TokenVectors
-from gingham.errors import CorruptionError, DocumentNotFoundError, InputError
+from gingham.errors import CorruptionError, DocumentNotFoundError, InputError, shown
 from gingham.index.snapshot import Snapshot
 from gingham.intake import check_id, check_k
 from gingham.ranking import Hit
@@ -62,7 +62,7 @@ def _listed(snapshot: Snapshot, ids: Iterable[str]) -> filters.Among:
     for id in ids:
         number = snapshot.number(check_id(id))
         if number is None:
-            raise DocumentNotFoundError(f"no document {id!r} in {snapshot.collection}")
+            raise DocumentNotFoundError(f"no document {shown(id)} in {snapshot.collection}")
         numbers.append(number)
     return filters.Among(np.unique(np.array(numbers, dtype=np.int64)))
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gingham.document import Document, TokenVectors
-from gingham.errors import DimensionError, EmptyInputError, InputError
+from gingham.errors import DimensionError, EmptyInputError, InputError, shown
 from gingham.index.catalog import content_digest
 from gingham.index.writer import LARGEST, NewDocument
 
@@ -101,18 +101,18 @@ def check(document: Document) -> Document:
     check_id(document.id)
     if not isinstance(document.text, str):
         raise InputError(
-            f"document {document.id!r}: text is a {type(document.text).__name__}, not a string"
+            f"document {shown(document.id)}: text is a {type(document.text).__name__}, not a string"
         )
     if not document.text.strip():
-        raise EmptyInputError(f"document {document.id!r} has no text: leave it out")
-    _check_unicode(document.text, f"the text of document {document.id!r}")
+        raise EmptyInputError(f"document {shown(document.id)} has no text: leave it out")
+    _check_unicode(document.text, f"the text of document {shown(document.id)}")
     return document
 
 
 def check_id(id: object) -> str:
     """An id that can be kept: a non-empty string of valid Unicode."""
     if not isinstance(id, str):
-        raise InputError(f"ids are strings, got {id!r} ({type(id).__name__}): use str(id)")
+        raise InputError(f"ids are strings, got {shown(id)} ({type(id).__name__}): use str(id)")
     if not id:
         raise InputError("ids are non-empty strings, got ''")
     _check_unicode(id, "an id")
@@ -136,20 +136,22 @@ def metadata_json(id: str, metadata: Mapping[str, Any]) -> str:
         InputError: not a JSON object, or an integer beyond 64 bits where filters would look.
     """
     if not isinstance(metadata, Mapping):
-        raise InputError(f"document {id!r}: metadata must be a mapping, got {metadata!r}")
+        raise InputError(f"document {shown(id)}: metadata must be a mapping, got {shown(metadata)}")
     if not all(isinstance(key, str) for key in metadata):
-        raise InputError(f"document {id!r}: metadata keys must be strings")
+        raise InputError(f"document {shown(id)}: metadata keys must be strings")
     if _depth(metadata) > _DEEPEST:
-        raise InputError(f"document {id!r}: metadata is nested deeper than {_DEEPEST} levels")
+        raise InputError(f"document {shown(id)}: metadata is nested deeper than {_DEEPEST} levels")
     for key, value in metadata.items():
         for item in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(item, int) and not -(2**63) <= item < 2**63:
-                raise InputError(f"document {id!r}: metadata {key!r} is {item}: beyond 64 bits")
+                raise InputError(
+                    f"document {shown(id)}: metadata {shown(key)} is {shown(item)}: beyond 64 bits"
+                )
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"document {id!r}: metadata is not JSON: {error}") from None
+        raise InputError(f"document {shown(id)}: metadata is not JSON: {error}") from None
     return text
 
 
@@ -247,7 +249,7 @@ def check_k(k: object) -> int:
         InputError: it is not.
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise InputError(f"k is how many hits, a whole number of at least 1; got {k!r}")
+        raise InputError(f"k is how many hits, a whole number of at least 1; got {shown(k)}")
     return int(k)
 
 

@@ -34,7 +34,10 @@ SHOWN = 420
 MATCH = 0.6
 _SECONDS_BETWEEN_LINES = 5.0
 # Indexed text must not be able to steer the terminal it is shown on.
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+# Control characters, and those that turn the direction of what follows them.
+_STEERING = "\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+_CONTROL = re.compile(f"[{_STEERING}]")
+_BREAK = re.compile(f"[{_STEERING}\t\n\u2028\u2029]")
 
 
 def write(text: str = "") -> None:
@@ -42,11 +45,17 @@ def write(text: str = "") -> None:
     print(text)
 
 
+def harmless(text: str) -> str:
+    """Somebody's text as part of a line: without what would steer a terminal or end the line."""
+    return _BREAK.sub("?", text)
+
+
 def write_json(value: Any) -> None:
     """One result as one line of JSON."""
     # Never lossy: a stream that is not UTF-8 gets escapes.
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, ensure_ascii=not utf8, allow_nan=False))
+    line = json.dumps(value, ensure_ascii=not utf8, allow_nan=False)
+    print(_BREAK.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
 
 
 def note(text: str) -> None:
@@ -102,7 +111,7 @@ def hit_record(query: str, rank: int, hit: Hit) -> dict[str, Any]:
 
 def write_hit(rank: int, hit: Hit, spans: Spans, shown: int = SHOWN) -> None:
     """One hit: rank, score and id, and below them the passage with its matched words marked."""
-    name = _styled(_CONTROL.sub("?", hit.id), "1", has_colour())
+    name = _styled(harmless(hit.id), "1", has_colour())
     write(f"{rank:>3}  {hit.score:6.2f}  {name}")
     if hit.text:
         write_passage(hit.text, spans, shown)
@@ -200,7 +209,7 @@ def write_table(rows: Mapping[str, str]) -> None:
     """Names and values, one a line, values aligned."""
     width = max(map(len, rows))
     for name, value in rows.items():
-        write(f"{name:<{width}}  {value}")
+        write(f"{name:<{width}}  {harmless(value)}")
 
 
 class Bar:

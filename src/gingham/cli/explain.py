@@ -67,12 +67,17 @@ def _write(explanation: Explanation) -> None:
 
     for asked, answer, score, best in _rows(explanation):
         bar = "█" * round(max(0.0, best) * _BAR)
-        table.add_row(Text(asked), Text(answer), f"{score:.2f}", Text(bar, style="green"))
+        table.add_row(
+            Text(console.harmless(asked)),
+            Text(console.harmless(answer)),
+            f"{score:.2f}",
+            Text(bar, style="green"),
+        )
     table.add_section()
     table.add_row("sum", "", f"{explanation.score:.2f}", "")
     terminal.print(table)
     if explanation.text is not None:
-        console.write(explanation.id)
+        console.write(console.harmless(explanation.id))
         console.write_passage(
             explanation.text, explanation.highlights(console.MATCH), len(explanation.text)
         )

@@ -79,7 +79,7 @@ def search(
                         console.write_json(console.hit_record(asked, rank, hit))
                     continue
                 if query == "-":
-                    console.write(asked)
+                    console.write(console.harmless(asked))
                 write_hits(opened, asked, hits)
             sys.stdout.flush()
 
@@ -124,12 +124,14 @@ def _condition(where: str | None) -> dict[str, Any] | None:
         return None
     import json
 
-    from gingham.errors import FilterError
+    from gingham.errors import FilterError, shown
 
     try:
         condition = json.loads(where)
     except (ValueError, RecursionError) as error:
-        raise FilterError(f"--where is not JSON ({error}): got {where!r}") from None
+        raise FilterError(f"--where is not JSON ({error}): got {shown(where)}") from None
     if not isinstance(condition, dict):
-        raise FilterError(f'--where must be a JSON object such as {{"lang": "en"}}; got {where}')
+        raise FilterError(
+            f'--where must be a JSON object such as {{"lang": "en"}}; got {shown(where)}'
+        )
     return condition

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gingham.document import Int64
-from gingham.errors import FilterError
+from gingham.errors import FilterError, shown
 from gingham.index.catalog import Scalar
 from gingham.index.snapshot import Snapshot
 
@@ -138,27 +138,27 @@ def _parse(where: object, depth: int) -> Condition:
     if depth > _MAX_DEPTH:
         raise FilterError(f"filter is nested deeper than {_MAX_DEPTH} levels: flatten it")
     if not isinstance(where, Mapping):
-        raise FilterError(f"filter must be an object such as {{'lang': 'en'}}, got {_show(where)}")
+        raise FilterError(f"filter must be an object such as {{'lang': 'en'}}, got {shown(where)}")
     parts: list[Condition] = []
     for key, value in where.items():
         if not isinstance(key, str):
-            raise FilterError(f"filter keys are strings, got {_show(key)}")
+            raise FilterError(f"filter keys are strings, got {shown(key)}")
         _check_text(key)
         if key in ("$and", "$or"):
             if not isinstance(value, (list, tuple)) or not value:
-                raise FilterError(f"{key} takes a non-empty list of conditions, got {_show(value)}")
+                raise FilterError(f"{key} takes a non-empty list of conditions, got {shown(value)}")
             conditions = tuple(_parse(item, depth + 1) for item in value)
             parts.append(And(conditions) if key == "$and" else Or(conditions))
         elif key == "$not":
             parts.append(Not(_parse(value, depth + 1)))
         elif key.startswith("$"):
             raise FilterError(
-                f"unknown operator {key!r} at the start of a condition: use $and, $or, $not or a "
-                "metadata name"
+                f"unknown operator {shown(key)} at the start of a condition: use $and, $or, $not "
+                "or a metadata name"
             )
         elif isinstance(value, Mapping):
             if not value:
-                raise FilterError(f"empty comparison for {key!r}: write e.g. {{'$gte': 1990}}")
+                raise FilterError(f"empty comparison for {shown(key)}: write e.g. {{'$gte': 1990}}")
             parts.extend(_comparison(key, operator, v) for operator, v in value.items())
         else:
             parts.append(_equal(key, value))
@@ -168,18 +168,19 @@ def _parse(where: object, depth: int) -> Condition:
 def _comparison(key: str, operator: object, operand: object) -> Condition:
     if operator not in _OPERATORS or not isinstance(operator, str):
         raise FilterError(
-            f"unknown operator {_show(operator)} for {key!r}: use one of {', '.join(_OPERATORS)}"
+            f"unknown operator {shown(operator)} for {shown(key)}: use one of "
+            f"{', '.join(_OPERATORS)}"
         )
     if operator in ("$eq", "$ne"):
         return _equal(key, operand) if operator == "$eq" else Not(_equal(key, operand))
     if operator in ("$in", "$nin"):
         if not isinstance(operand, (list, tuple)):
-            raise FilterError(f"{operator} for {key!r} takes a list, got {_show(operand)}")
+            raise FilterError(f"{operator} for {shown(key)} takes a list, got {shown(operand)}")
         anyone = Or(tuple(_equal(key, item) for item in operand))
         return anyone if operator == "$in" else Not(anyone)
     if isinstance(operand, bool) or not isinstance(operand, (int, float, str)):
         raise FilterError(
-            f"{operator} for {key!r} compares numbers or strings, got {_show(operand)}"
+            f"{operator} for {shown(key)} compares numbers or strings, got {shown(operand)}"
         )
     return Leaf(key, operator, _scalar(key, operand))
 
@@ -196,13 +197,13 @@ def _scalar(key: str, value: object) -> Scalar:
         return value
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
-            raise FilterError(f"{key!r} is compared with {_show(value)}: beyond 64 bits")
+            raise FilterError(f"{shown(key)} is compared with {shown(value)}: beyond 64 bits")
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     raise FilterError(
-        f"{key!r} is compared with {_show(value)}: only strings, finite numbers, true, false and "
-        "null can be"
+        f"{shown(key)} is compared with {shown(value)}: only strings, finite numbers, true, false "
+        "and null can be"
     )
 
 
@@ -211,8 +212,3 @@ def _check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise FilterError(f"filter has text that is not valid Unicode: {text[:40]!a}") from None
-
-
-def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"
