@@ -102,6 +102,13 @@ def measure(
             whole[number, i] = time.perf_counter() - start
     pool, probe, gather, sift, refine = np.median(seconds, axis=0).mean(axis=0) * 1e6
     outside = (np.median(whole, axis=0) - np.median(seconds.sum(axis=2), axis=0)).mean() * 1e6
+    inside = np.median(seconds.sum(axis=2), axis=0) * 1e6
+    print(
+        f"Over the queries, in µs: median {np.median(inside):.0f} in compiled code, "
+        f"{np.median(whole, axis=0).mean() * 1e6:.0f} mean and "
+        f"{np.median(np.median(whole, axis=0)) * 1e6:.0f} median in all; "
+        f"{np.median(sifted):.0f} median and {np.mean(sifted):.0f} mean sifted. Means by stage:\n"
+    )
 
     # What a query touches, on average.
     looked, lists, near_tokens, all_tokens, refined_tokens = [], [], [], [], []
