@@ -303,6 +303,10 @@ class Database:
 def _reporting(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite quotes its schema in a message, Python decodes it
+        raise CorruptionError(
+            f"{path}: damaged: its schema is no text; restore the collection from a backup"
+        ) from error
     except sqlite3.DataError as error:
         raise InputError(f"{path}: a value cannot be stored: {error}") from error
     except sqlite3.OperationalError as error:
