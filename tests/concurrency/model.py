@@ -28,7 +28,7 @@ State = Mapping[str, int]
 DIM = 32
 QUERY_TOKENS = 4
 # How far a score of QUERY_TOKENS vectors may be off where vectors are compressed to so many bits.
-TOLERANCE = {8: 0.03, 4: 0.25}
+TOLERANCE = {8: 0.03, 4: 0.4}
 
 
 @lru_cache(maxsize=1 << 15)

@@ -27,7 +27,9 @@ _ROUNDING = 1e-9  # a mean of recalls may be off in the last bit
 def ladder(default: SearchParameters, current: SearchParameters) -> dict[str, SearchParameters]:
     """Settings by label: the current one first, and a quarter of the defaults to 8 times them."""
     rungs = {CURRENT: current, "defaults": default}
-    rungs.update({f"all × {f:g}": default.wider(f) for f in (0.25, 0.5, 2, 4, 8)})
+    rungs.update({f"all × {f:g}": default.wider(f) for f in (0.25, 0.5, 2)})
+    # Beyond, nothing is given up: some target is the best that can be had.
+    rungs.update({f"all × {f:g}": replace(default.wider(f), margin=None) for f in (4, 8)})
     for factor in (0.8, 0.9, 1.1, 1.2):
         margin = None if default.margin is None else round(default.margin * factor, 2)
         rungs[f"margin × {factor:g}"] = replace(default, margin=margin)
