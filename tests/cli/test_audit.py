@@ -52,7 +52,7 @@ def test_a_compressed_collection(run: Run, vectors: str) -> None:
     assert lines[2].startswith("score error  not known: it takes stored texts")
     assert lines[3] == "queries      20, made from stored vectors; a file of real ones says more"
     assert lines[4] == (
-        "parameters   supers 8, probes 56, candidates 3,072, refined 66, margin 3.5; the defaults"
+        "parameters   supers 8, probes 56, candidates 1,472, refined 66, margin 3.5; the defaults"
     )
     assert lines[6].split("  ")[-1] == "p95 ms"
     assert len({len(line) for line in lines[6:19]}) == 1  # a table

@@ -72,7 +72,7 @@ class SearchParameters:
         return cls(
             supers=round(8 * deeper),
             probes=round(56 * deeper),
-            candidates=min(round((3000 + 24 * k) * growth), _LARGEST),
+            candidates=min(round((1400 + 24 * k) * growth), _LARGEST),
             refined=60 + 2 * k,
             margin=round(max(2.0, 3.5 - 0.75 * math.log10(max(k, 10) / 10)), 2),
         )

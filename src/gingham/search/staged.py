@@ -19,7 +19,7 @@ from gingham.kernels import clustered
 from gingham.search.exhaustive import ScoredPassages, score_segments
 from gingham.search.parameters import FEWEST, SearchParameters
 
-_WORTH_ALL = 1 / 2  # this share of the candidates is rather scored whole than searched
+_WORTH_ALL = 1.0  # what is no more than this share of the candidates is scored whole
 
 
 @dataclass(frozen=True, slots=True, eq=False)
