@@ -49,7 +49,8 @@ ENDS = (
 )
 _SAYS_SO = re.compile(
     r"corrupt|damage|truncat|checksum|not a |invalid|mismatch|missing|no such file|not found|"
-    r"newer|format|magic|unexpected ?(eof|end)|end of file|failed to load|could not be loaded|no collection",
+    r"newer|format|magic|unexpected ?(eof|end)|end of file|failed to load|could not be loaded|"
+    r"no collection",
     re.IGNORECASE,
 )
 _CLASSES = {"gingham": "Gingham", "fast_plaid": "FastPlaid", "tachiom": "Tachiom"}

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import FunctionType
 
@@ -21,6 +22,7 @@ HERE = Path(__file__).parent
 SEEDS, FINDINGS = HERE / "seeds", HERE / "findings"
 NAMES = ("arrays", "catalog", "where", "parameters", "vectors", "jsonl", "csv", "tsv")
 _DONE = re.compile(rb"Done (\d+) runs in (\d+) second")
+_LEAVING, _PATIENCE = 5.0, 120.0  # seconds for a process to end, and for a target beyond its time
 _COVERED = re.compile(rb"cov: (\d+)")
 
 
@@ -31,18 +33,30 @@ def fuzz(name: str, seconds: float, seed: int, findings: Path) -> tuple[int, int
         How often it was called, how many branches were covered, and the report of a finding.
     """
     findings.mkdir(parents=True, exist_ok=True)
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "hostile.fuzz", "--inside", name, "--seconds", str(seconds)),
-            *("--seed", str(seed), "--findings", str(findings)),
-        ],
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
-        check=False,
-    )
-    done = _DONE.search(ended.stderr)
-    covered = [int(count) for count in _COVERED.findall(ended.stderr)]
-    report = b"" if ended.returncode == 0 and done else ended.stdout + ended.stderr[-6000:]
+    command = [
+        *(sys.executable, "-m", "hostile.fuzz", "--inside", name, "--seconds", str(seconds)),
+        *("--seed", str(seed), "--findings", str(findings)),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        deadline = time.monotonic() + seconds + _PATIENCE
+        while True:
+            try:
+                status = child.wait(timeout=_LEAVING)
+            except subprocess.TimeoutExpired:
+                # Rarely libFuzzer ends its work, says so, and its process does not go.
+                said = os.pread(output.fileno(), 1 << 24, 0)
+                if not _DONE.search(said) and time.monotonic() < deadline:
+                    continue
+                child.kill()
+                child.wait()
+                status = 0 if _DONE.search(said) else -1
+            break
+        said = os.pread(output.fileno(), 1 << 24, 0)
+    done = _DONE.search(said)
+    covered = [int(count) for count in _COVERED.findall(said)]
+    report = b"" if status == 0 and done else b"ended with %d\n" % status + said[-6000:]
     return int(done[1]) if done else 0, max(covered, default=0), report
 
 
