@@ -27,7 +27,9 @@ State = Mapping[str, int]
 
 DIM = 32
 QUERY_TOKENS = 4
-# How far a score of QUERY_TOKENS vectors may be off where vectors are compressed to so many bits.
+# How far a score of QUERY_TOKENS vectors may be off where vectors are compressed to so many bits. A
+# vector unlike the few hundred that a codebook was trained on comes back at a cosine of .91 to .93,
+# that is, off by up to .37: a standard deviation of .13 over four query vectors. Seen: .27.
 TOLERANCE = {8: 0.03, 4: 0.4}
 
 

@@ -247,7 +247,7 @@ def _child(work: Callable[[Path], list[Answer]], path: Path, send: int) -> None:
         limit = used + MEMORY_LIMIT
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        staged._WORTH_ALL = 0  # so small a collection would be scored whole
+        staged._FEW_ARE_SCORED_WHOLE = False  # so small a collection would be scored whole
         np.seterr(all="ignore")  # of forged float16 vectors
         with os.fdopen(send, "wb") as file:
             file.write(json.dumps(work(path)).encode())

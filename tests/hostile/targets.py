@@ -21,7 +21,7 @@ import numpy as np
 
 import gingham
 from gingham import GinghamError, SearchParameters, TokenVectors, intake
-from gingham.search import filters, staged
+from gingham.search import filters
 from gingham.sources import tables
 from gingham.sources.decoding import decoded_lines
 from gingham.sources.options import SourceOptions
@@ -42,7 +42,6 @@ def room() -> Path:
         shutil.copytree(GOLDEN / kind, folder / kind)
         with gingham.open(folder / kind, threads=1) as collection:  # upgrades the first format
             collection.verify()
-    staged._WORTH_ALL = 0
     return folder
 
 

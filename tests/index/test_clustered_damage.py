@@ -84,7 +84,7 @@ def path(templates: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def always_staged(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small a collection would be scored whole."""
-    monkeypatch.setattr(staged, "_WORTH_ALL", 0)
+    monkeypatch.setattr(staged, "_FEW_ARE_SCORED_WHOLE", False)
 
 
 def copied(templates: Path, tmp_path: Path, bits: int) -> Path:

@@ -43,7 +43,7 @@ ALIVE = MANY - MANY // 50
 @pytest.fixture
 def never_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clustered segments are never scored whole: the stages have to find everything."""
-    monkeypatch.setattr(staged, "_WORTH_ALL", 0)
+    monkeypatch.setattr(staged, "_FEW_ARE_SCORED_WHOLE", False)
 
 
 def is_staged(collection: Collection, parameters: SearchParameters) -> bool:

@@ -12,9 +12,7 @@ from gingham.errors import InputError
 
 _LARGEST = 1 << 20
 _WIDEST = 8.0  # how much a selective filter widens a search at most
-FEWEST = (
-    10  # so many best are watched where fewer are wanted: the best one alone changes too seldom
-)
+FEWEST = 10  # so many best are watched where fewer are wanted: one alone changes too seldom
 _ORDINARY = 60_000  # passages of the collection that the defaults were measured on
 
 
@@ -53,11 +51,8 @@ class SearchParameters:
         margin = self.margin
         if margin is None:
             return
-        if (
-            isinstance(margin, bool)
-            or not isinstance(margin, (int, float))
-            or not 0 < margin <= 100
-        ):
+        is_number = isinstance(margin, (int, float)) and not isinstance(margin, bool)
+        if not (is_number and 0 < margin <= 100):
             raise InputError(
                 f"margin must be a number above 0 and at most 100, or None; got {margin}"
             )

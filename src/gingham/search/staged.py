@@ -19,7 +19,7 @@ from gingham.kernels import clustered
 from gingham.search.exhaustive import ScoredPassages, score_segments
 from gingham.search.parameters import FEWEST, SearchParameters
 
-_WORTH_ALL = 1.0  # what is no more than this share of the candidates is scored whole
+_FEW_ARE_SCORED_WHOLE = True  # tests say no, and the stages have to find everything
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +71,7 @@ class Plan:
             sizes = {position: self._count(position) for position in positions}
             n = sum(sizes.values())
             chosen = parameters.among(n / passages) if 0 < n < passages else parameters
-            if n <= _WORTH_ALL * chosen.candidates:
+            if n == 0 or (_FEW_ARE_SCORED_WHOLE and n <= chosen.candidates):
                 self._whole.extend(positions)
             else:
                 self._groups.append(self._group([p for p in positions if sizes[p]], n, chosen))
