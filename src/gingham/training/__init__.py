@@ -17,10 +17,12 @@ if TYPE_CHECKING:
         read_training_set,
         write_training_set,
     )
+    from gingham.training.settings import TrainingSettings
 
 __all__ = [
     "Example",
     "TrainingSet",
+    "TrainingSettings",
     "read_training_set",
     "write_training_set",
 ]
@@ -28,6 +30,7 @@ __all__ = [
 _HOMES = {
     "Example": "examples",
     "TrainingSet": "examples",
+    "TrainingSettings": "settings",
     "read_training_set": "examples",
     "write_training_set": "examples",
 }
