@@ -17,20 +17,28 @@ if TYPE_CHECKING:
         read_training_set,
         write_training_set,
     )
+    from gingham.training.fitting import Fitted, fit
+    from gingham.training.progress import TrainingProgress
     from gingham.training.settings import TrainingSettings
 
 __all__ = [
     "Example",
+    "Fitted",
+    "TrainingProgress",
     "TrainingSet",
     "TrainingSettings",
+    "fit",
     "read_training_set",
     "write_training_set",
 ]
 
 _HOMES = {
     "Example": "examples",
+    "Fitted": "fitting",
+    "TrainingProgress": "progress",
     "TrainingSet": "examples",
     "TrainingSettings": "settings",
+    "fit": "fitting",
     "read_training_set": "examples",
     "write_training_set": "examples",
 }
