@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gingham.training.checking import SetCounts, check
+    from gingham.training.dev_sets import hold_out
     from gingham.training.examples import (
         Example,
         TrainingSet,
@@ -19,15 +21,21 @@ if TYPE_CHECKING:
     )
     from gingham.training.fitting import Fitted, fit
     from gingham.training.progress import TrainingProgress
+    from gingham.training.reading import read, read_all
     from gingham.training.settings import TrainingSettings
 
 __all__ = [
     "Example",
     "Fitted",
+    "SetCounts",
     "TrainingProgress",
     "TrainingSet",
     "TrainingSettings",
+    "check",
     "fit",
+    "hold_out",
+    "read",
+    "read_all",
     "read_training_set",
     "write_training_set",
 ]
@@ -35,10 +43,15 @@ __all__ = [
 _HOMES = {
     "Example": "examples",
     "Fitted": "fitting",
+    "SetCounts": "checking",
     "TrainingProgress": "progress",
     "TrainingSet": "examples",
     "TrainingSettings": "settings",
+    "check": "checking",
     "fit": "fitting",
+    "hold_out": "dev_sets",
+    "read": "reading",
+    "read_all": "reading",
     "read_training_set": "examples",
     "write_training_set": "examples",
 }

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 from gingham.errors import InputError
 from gingham.evaluation.numbered_lines import counted
+from gingham.training.checking import normal
 from gingham.training.examples import Example, TrainingSet
+
+_OTHERS = 10_000  # documents of a set that nothing held out is relevant to, kept to search among
 
 
 def hold_out(
@@ -29,45 +32,72 @@ def hold_out(
     Raises:
         InputError: nothing is left of a set, or there is nothing to hold out.
     """
+    chosen = {text for one in sets for text in _drawn(one, part, seed)}
+    taken = [
+        [
+            example
+            for example in one.examples
+            if example.positives and _asked(one, example) in chosen
+        ]
+        for one in sets
+    ]
+    found = {
+        answer
+        for one, examples in zip(sets, taken, strict=True)
+        for example in examples
+        for answer in _answers(one, example)
+    }
+    if not found:
+        raise InputError("no example has a positive, so there is nothing to hold out")
     rest: list[TrainingSet] = []
+    remarks: list[str] = []
     queries: dict[str, str] = {}
     documents: dict[str, str] = {}
     held: list[Example] = []
-    remarks: list[str] = []
-    for number, one in enumerate(sets):
-        asked = sorted({one.queries[e.query_id] for e in one.examples if e.positives})
-        count = max(1, round(part * len(asked))) if asked else 0
-        chosen = set(random.Random(f"{seed}/{one.name}").sample(asked, count))
-        taken = [e for e in one.examples if e.positives and one.queries[e.query_id] in chosen]
-        found = {one.documents[id] for example in taken for id in example.positives}
+    for number, (one, examples) in enumerate(zip(sets, taken, strict=True)):
         kept = tuple(
             example
             for example in one.examples
-            if one.queries[example.query_id] not in chosen
-            and not any(one.documents[id] in found for id in example.positives)
+            if _asked(one, example) not in chosen and found.isdisjoint(_answers(one, example))
         )
         if not kept:
             raise InputError(
                 f"{one.name}: holding out {part:g} of its queries leaves none to train on; hold "
                 "out less, or name a dev set"
             )
-        left_out = len(one.examples) - len(taken) - len(kept)
+        rest.append(TrainingSet(one.name, one.queries, one.documents, kept))
+        left_out = len(one.examples) - len(examples) - len(kept)
         if left_out:
             remarks.append(
                 f"{one.name}: {counted(left_out, 'example')} left out that share a positive with "
                 "a held-out query"
             )
-        rest.append(TrainingSet(one.name, one.queries, one.documents, kept))
         # Ids of different sets may be the same.
-        queries |= {f"{number}/{e.query_id}": one.queries[e.query_id] for e in taken}
-        documents |= {f"{number}/{id}": text for id, text in _searched(one, taken, seed).items()}
+        searched = documents_to_search(
+            TrainingSet(one.name, one.queries, one.documents, examples), _OTHERS, seed
+        )
+        queries |= {f"{number}/{e.query_id}": one.queries[e.query_id] for e in examples}
+        documents |= {f"{number}/{id}": one.documents[id] for id in searched}
         held += [
             Example(f"{number}/{e.query_id}", tuple(f"{number}/{id}" for id in e.positives))
-            for e in taken
+            for e in examples
         ]
-    if not held:
-        raise InputError("no example has a positive, so there is nothing to hold out")
     return rest, TrainingSet("held out", queries, documents, tuple(held)), remarks
+
+
+def _drawn(one: TrainingSet, part: float, seed: int) -> list[str]:
+    """The texts of some queries that have a positive."""
+    asked = sorted({_asked(one, example) for example in one.examples if example.positives})
+    count = min(len(asked), max(1, round(part * len(asked))))
+    return random.Random(f"{seed}/{one.name}").sample(asked, count)
+
+
+def _asked(one: TrainingSet, example: Example) -> str:
+    return normal(one.queries[example.query_id])
+
+
+def _answers(one: TrainingSet, example: Example) -> list[str]:
+    return [normal(one.documents[id]) for id in example.positives]
 
 
 def documents_to_search(dev: TrainingSet, most: int, seed: int) -> list[str]:
@@ -78,11 +108,3 @@ def documents_to_search(dev: TrainingSet, most: int, seed: int) -> list[str]:
     if len(others) > room:
         others = sorted(random.Random(seed).sample(others, room))
     return [*judged, *others]
-
-
-_OTHERS = 10_000  # documents of a set that nothing held out is relevant to, kept to search among
-
-
-def _searched(one: TrainingSet, taken: Sequence[Example], seed: int) -> dict[str, str]:
-    trimmed = TrainingSet(one.name, one.queries, one.documents, tuple(taken))
-    return {id: one.documents[id] for id in documents_to_search(trimmed, _OTHERS, seed)}
