@@ -55,13 +55,18 @@ def toy_settings(backbone: Path, **changes: Any) -> TrainingSettings:
     return TrainingSettings(**{**settings, **changes})
 
 
-def run(*arguments: Any, **options: Any) -> Fitted:
+def run(*arguments: Any, export: bool = False, **options: Any) -> Fitted:
     """`fit`, without the warnings that libraries give of their own future."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from gingham.training import fit
+        from gingham.training.fitting import fit, move_into
 
-        return fit(*arguments, **options)
+        def only_torch(trained: Path, output: Path, *_: Any) -> list[str]:
+            move_into(trained, output)
+            return []
+
+        finishing = None if export else only_torch
+        return fit(*arguments, finishing=finishing, **options)
 
 
 def weights(folder: Path) -> dict[str, bytes]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         read_training_set,
         write_training_set,
     )
-    from gingham.training.fitting import Fitted, fit
+    from gingham.training.fitted import Fitted
+    from gingham.training.fitting import fit
     from gingham.training.progress import TrainingProgress
     from gingham.training.reading import read, read_all
     from gingham.training.settings import TrainingSettings
@@ -42,7 +43,7 @@ __all__ = [
 
 _HOMES = {
     "Example": "examples",
-    "Fitted": "fitting",
+    "Fitted": "fitted",
     "SetCounts": "checking",
     "TrainingProgress": "progress",
     "TrainingSet": "examples",

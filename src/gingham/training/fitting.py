@@ -12,12 +12,15 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gingham.errors import InputError, MissingDependencyError, shown
+from gingham.errors import MissingDependencyError
+from gingham.training.card import write_card
+from gingham.training.checking import SetCounts, check
 from gingham.training.examples import TrainingSet
+from gingham.training.fitted import Fitted, as_json, from_json
 from gingham.training.run_record import (
     CHECKPOINTS,
     FOLDER,
@@ -34,36 +37,10 @@ if TYPE_CHECKING:
     from gingham.training.progress import Progress
     from gingham.training.rows import Table
 
+# The trained model, the output, some documents and the settings in; remarks out.
+Finishing = Callable[[Path, Path, Sequence[str], TrainingSettings], list[str]]
+
 _SAMPLE = 512  # documents whose token vectors give a new projection its axes
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """What a run came to.
-
-    Attributes:
-        output: the folder of the model.
-        steps: updates made.
-        seconds: of training, in the process that finished it; checks and export not counted.
-        loss: the last that was logged; None where there was none.
-        best_step: the checkpoint that was kept, by nDCG@10; None without a dev set: the last one.
-        curve: (step, nDCG@10) of every measurement; step 0 is the model before training.
-        rows: (table, rows) that were trained on.
-        parameters: numbers that were trained.
-        device: where, in words.
-        remarks: what a reader should know, a line each.
-    """
-
-    output: Path
-    steps: int
-    seconds: float
-    loss: float | None
-    best_step: int | None
-    curve: tuple[tuple[int, float], ...]
-    rows: tuple[tuple[str, int], ...]
-    parameters: int
-    device: str
-    remarks: tuple[str, ...]
 
 
 def fit(
@@ -74,7 +51,8 @@ def fit(
     *,
     progress: Progress | None = None,
     remark: Callable[[str], None] | None = None,
-    finishing: Callable[[Path, Path, Fitted], None] | None = None,
+    checked: tuple[Sequence[SetCounts], Sequence[str]] | None = None,
+    finishing: Finishing | None = None,
 ) -> Fitted:
     """Train, choose the best checkpoint, and leave a model in `output`.
 
@@ -86,13 +64,13 @@ def fit(
 
     Args:
         settings: how.
-        sets: on what; checked before (`gingham.training.check`).
+        sets: on what; each with another name.
         dev: where its positives rank tells which checkpoint is best; None takes the last.
         output: a new folder, or the one of an interrupted run of the same settings and data.
         progress: called after every step, in the first process only.
-        remark: called with what should be known before training starts.
-        finishing: called with the trained checkpoint, the output and what the run came to, instead
-            of the export for both libraries; it leaves what it likes in the output.
+        remark: called with what should be known, before training starts and at the end.
+        checked: what `check` returned; None checks now, and allows documents that dev shares.
+        finishing: makes what is left in the output, in place of `export_for_both`.
 
     Raises:
         InputError: the output holds another run, or a set cannot be trained on.
@@ -106,20 +84,22 @@ def fit(
         raise MissingDependencyError(
             f"training needs {error.name or error}: pip install 'gingham[train]'"
         ) from error
-    if not sets:
-        raise InputError("there is no training set; give at least one")
+    counts, found = checked or check(sets, dev, allow_shared_documents=True)
     final = Path(os.path.abspath(output))
     folder = final / FOLDER
     record = make_record(settings, sets, dev)
     with trainer.first_process_first() as is_first:
         finished = begin_or_continue(folder, record)
     if finished is not None:
-        return _from_json(final, finished)
+        return from_json(final, finished)
     trainer.prepare(settings)
-    tables, remarks = trainer.tables(sets, settings)
-    for line in remarks if remark is not None and is_first else ():
-        remark(line) if remark is not None else None
-    model = trainer.start(settings, _sample(sets, settings.seed))
+    tables, left_out = trainer.tables(sets, settings)
+    remarks = [*found, *left_out]
+    tell = remark if remark is not None and is_first else _silent
+    for line in remarks:
+        tell(line)
+    sample = _sample(sets, settings.seed)
+    model = trainer.start(settings, sample)
     checkpoint = last_checkpoint(folder)
     started = time.perf_counter()
     with trainer.Interruption() as interruption:
@@ -144,11 +124,16 @@ def fit(
     best = trainer.load_best(run, folder / CHECKPOINTS)
     result = _result(final, run, tables, remarks, best, seconds)
     if is_first:
-        trained = folder / "trained"
+        trained = folder / final.name
+        shutil.rmtree(trained, ignore_errors=True)  # of a process that died here
         trainer.save(run, trained)
-        (finishing or _export)(trained, final, result)
+        write_card(trained / "README.md", settings, counts, result)
+        later = (finishing or export_for_both)(trained, final, sample, settings)
+        for line in later:
+            tell(line)
+        result = replace(result, remarks=(*result.remarks, *later))
         shutil.rmtree(trained, ignore_errors=True)
-        finish(folder, record, _as_json(result))
+        finish(folder, record, as_json(result))
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     trainer.wait_for_everyone()
     return result
@@ -173,6 +158,7 @@ def _result(
         best,
         tuple(watching.dev_curve(run.state.log_history)),
         tuple((table.name, len(table.rows)) for table in tables),
+        tuple(dict.fromkeys(table.loss for table in tables)),
         trainer.trained_parameters(run.model),
         trainer.device_in_words(run),
         tuple(remarks),
@@ -190,32 +176,48 @@ def _sample(sets: Sequence[TrainingSet], seed: int) -> list[str]:
     return drawn
 
 
-def _export(trained: Path, output: Path, result: Fitted) -> None:
-    """The sentence-transformers folder, moved into its place."""
-    for path in trained.iterdir():
+def export_for_both(
+    trained: Path, output: Path, sample: Sequence[str], settings: TrainingSettings
+) -> list[str]:
+    """Export for gingham and sentence-transformers, into the output.
+
+    Eight bits that cost more than exports allow are left out: float32 remains.
+
+    Args:
+        trained: the model, as sentence-transformers saves it.
+        output: where it goes, beside the folder of the run.
+        sample: some documents, to fit eight bits to.
+        settings: of the run.
+
+    Returns:
+        What should be known of it.
+    """
+    from gingham.training.exporting.exporting import export
+    from gingham.training.exporting.values import ALLOWED_COST
+
+    draft = trained.with_name(f"{trained.name}.exported")
+    exported = export(trained, draft, sample, allow=1.0, force=True, threads=settings.threads)
+    remarks = []
+    costly = [one for one in exported.quality if -one.difference > ALLOWED_COST]
+    if costly:
+        (draft / "onnx" / "model_int8.onnx").unlink(missing_ok=True)
+        remarks.append(
+            f"eight bits would cost {-costly[0].difference:.4f} nDCG@10 on {costly[0].dataset}, "
+            f"more than {ALLOWED_COST}: the model is left in float32"
+        )
+    move_into(draft, output)
+    return remarks
+
+
+def move_into(folder: Path, output: Path) -> None:
+    """Every entry of a folder to another, in place of what has its name there."""
+    for path in sorted(folder.iterdir()):
         target = output / path.name
         if target.is_dir():
             shutil.rmtree(target)
         path.replace(target)
+    folder.rmdir()
 
 
-def _as_json(result: Fitted) -> dict[str, Any]:
-    return {name: value for name, value in asdict(result).items() if name != "output"}
-
-
-def _from_json(output: Path, value: dict[str, Any]) -> Fitted:
-    try:
-        return Fitted(
-            output,
-            **{
-                **value,
-                "curve": tuple((int(step), float(score)) for step, score in value["curve"]),
-                "rows": tuple((str(name), int(count)) for name, count in value["rows"]),
-                "remarks": tuple(value["remarks"]),
-            },
-        )
-    except (TypeError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{shown(str(output))}: its record of a finished run cannot be read ({error}); name a "
-            "new folder"
-        ) from error
+def _silent(line: str) -> None:
+    """Tell nobody."""
