@@ -44,7 +44,7 @@ def build_model(
         ModelError: the backbone cannot be found or is of no kind that can be trained.
         InputError: an option does not fit the model.
     """
-    late = _is_late_interaction(settings.backbone)
+    late = is_late_interaction(settings.backbone)
     try:
         loaded = MultiVectorEncoder(settings.backbone, device=device, similarity_fn_name="maxsim")
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
@@ -292,7 +292,7 @@ def _module(model: MultiVectorEncoder, kind: type) -> Any:
     return found
 
 
-def _is_late_interaction(backbone: str) -> bool:
+def is_late_interaction(backbone: str) -> bool:
     """Whether the checkpoint has a trained projection of token vectors."""
     config = _json(backbone, "config_sentence_transformers.json")
     if config.get("model_type") in ("MultiVectorEncoder", "ColBERT") or "query_prefix" in config:
