@@ -29,6 +29,7 @@ from gingham.cli import (
     optimize,
     restore,
     search,
+    train,
 )
 from gingham.errors import GinghamError
 
@@ -107,6 +108,7 @@ for _command, _examples in (
     (restore.restore, restore.EXAMPLES),
     (audit.audit, audit.EXAMPLES),
     (evaluate.evaluate, evaluate.EXAMPLES),
+    (train.train, train.EXAMPLES),
 ):
     app.command(epilog=_epilog(_examples))(guarded(_command))
 
