@@ -2,7 +2,9 @@
 
 The way of a training run: `reading` turns files into `TrainingSet`s, `checking` refuses what would
 spoil a run, `modelling` makes a model of a backbone, `fitting` trains it with the trainer of
-sentence-transformers. What a run is told stands in one frozen value, `TrainingSettings`.
+sentence-transformers. What a run is told stands in one frozen value, `TrainingSettings`. `recipe`
+repeats it in rounds with negatives that `mining` finds and `teachers` score; `adapting` makes its
+own pairs of a collection.
 
 Each name is imported when it is first used: `import gingham.training` loads no PyTorch.
 """
@@ -11,6 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gingham.training.adapting import Adapted, adapt
+    from gingham.training.adapting_sets import AdaptingSettings
     from gingham.training.checking import SetCounts, check
     from gingham.training.dev_sets import hold_out
     from gingham.training.examples import (
@@ -21,39 +25,89 @@ if TYPE_CHECKING:
     )
     from gingham.training.fitted import Fitted
     from gingham.training.fitting import fit
+    from gingham.training.mining import Mined, MiningReport, MiningSettings, mine
     from gingham.training.progress import TrainingProgress
     from gingham.training.reading import read, read_all
+    from gingham.training.recipe import RecipeSettings, run_recipe
+    from gingham.training.recipe_report import RecipeReport, Round
+    from gingham.training.rescoring import Disagreement, disagreement, rescore
     from gingham.training.settings import TrainingSettings
+    from gingham.training.teachers import (
+        Ensemble,
+        Teacher,
+        TeacherSpec,
+        open_teacher,
+        parse_teacher,
+    )
+
 
 __all__ = [
+    "Adapted",
+    "AdaptingSettings",
+    "Disagreement",
+    "Ensemble",
     "Example",
     "Fitted",
+    "Mined",
+    "MiningReport",
+    "MiningSettings",
+    "RecipeReport",
+    "RecipeSettings",
+    "Round",
     "SetCounts",
+    "Teacher",
+    "TeacherSpec",
     "TrainingProgress",
     "TrainingSet",
     "TrainingSettings",
+    "adapt",
     "check",
+    "disagreement",
     "fit",
     "hold_out",
+    "mine",
+    "open_teacher",
+    "parse_teacher",
     "read",
     "read_all",
     "read_training_set",
+    "rescore",
+    "run_recipe",
     "write_training_set",
 ]
 
 _HOMES = {
+    "Adapted": "adapting",
+    "AdaptingSettings": "adapting_sets",
+    "Disagreement": "rescoring",
+    "Ensemble": "teachers",
     "Example": "examples",
     "Fitted": "fitted",
+    "Mined": "mining",
+    "MiningReport": "mining",
+    "MiningSettings": "mining",
+    "RecipeReport": "recipe_report",
+    "RecipeSettings": "recipe",
+    "Round": "recipe_report",
     "SetCounts": "checking",
+    "Teacher": "teachers",
+    "TeacherSpec": "teachers",
     "TrainingProgress": "progress",
     "TrainingSet": "examples",
     "TrainingSettings": "settings",
+    "adapt": "adapting",
     "check": "checking",
+    "disagreement": "rescoring",
     "fit": "fitting",
     "hold_out": "dev_sets",
+    "mine": "mining",
+    "open_teacher": "teachers",
+    "parse_teacher": "teachers",
     "read": "reading",
     "read_all": "reading",
     "read_training_set": "examples",
+    "rescore": "rescoring",
+    "run_recipe": "recipe",
     "write_training_set": "examples",
 }
 
