@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gingham.cli import console
+from gingham.cli import training_rounds as in_rounds
 from gingham.cli.options import Json
 from gingham.errors import InputError
 
@@ -23,6 +24,7 @@ EXAMPLES = (
     "gingham train triples.tsv --queries queries.tsv --collection collection.tsv --output m",
     "gingham train scored.jsonl --from models/qa --loss both --steps 2000 --output models/v2",
     "gingham train hf:sentence-transformers/natural-questions --lora 16 --bf16 --output m",
+    *in_rounds.EXAMPLES,
 )
 
 # Fewer examples are worth more in training than for choosing a checkpoint.
@@ -32,13 +34,14 @@ _HELD_OUT = 0.02
 
 def train(
     data: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="DATA",
             help="BEIR folders (FOLDER:SPLIT), JSON lines of pairs, triples or scored lists, "
             "tab-separated triples, folders of examples, hf:NAME[:CONFIG[:SPLIT]].",
+            show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="FOLDER", help="Where the model goes."),
@@ -157,12 +160,23 @@ def train(
             "them all. May be given several times.",
         ),
     ] = None,
+    rounds: in_rounds.Rounds = None,
+    teacher: in_rounds.Teachers = None,
+    ranks: in_rounds.Ranks = in_rounds.RANKS,
+    mined: in_rounds.Mined = in_rounds.MINED,
+    margin: in_rounds.Margin = in_rounds.MARGIN,
+    margin_points: in_rounds.MarginPoints = None,
+    restart: in_rounds.Restart = False,
+    adapt: in_rounds.Adapt = None,
     json: Json = False,
 ) -> None:
     """Train a late-interaction model; gingham and sentence-transformers load what it leaves.
 
     Killed or interrupted, the same command goes on from the last checkpoint and ends with the same
     weights. Several GPUs: torchrun --nproc-per-node 4 -m gingham.cli.main train …
+
+    With --rounds it mines hard negatives from its own index, lets a --teacher score them, and
+    trains on the scores; with --adapt it needs no DATA.
 
     With --json one object: output, steps, seconds, loss, best_step, curve (pairs of step and
     nDCG@10), rows, losses, parameters, device, remarks; with --check an array of one object a set.
@@ -193,8 +207,17 @@ def train(
         tensorboard=tensorboard,
         hold_out=hold_out,
     )
+    recipe = in_rounds.recipe_settings(
+        rounds, teacher, ranks, mined, margin, margin_points, restart, settings.seed
+    )
     if output is None and not check:
         raise InputError("name the folder where the model goes: --output FOLDER (or only --check)")
+    if adapt is not None:
+        in_rounds.check_adapting(data, dev, hold_out, check)
+        in_rounds.adapt(adapt, settings, recipe, output or "", base=backbone, json=json)
+        return
+    if not data:
+        raise InputError("name what to train on: DATA, or --adapt COLLECTION")
     if dev is not None and hold_out:
         raise InputError("--dev and --hold-out are two ways to the same end: choose one")
     sets = training.read_all(data, split=split, queries=queries, collection=collection)
@@ -217,6 +240,9 @@ def train(
             console.note(console.harmless(one.line()))
         for remark in remarks:
             console.note(remark)
+    if recipe is not None:
+        in_rounds.train_in_rounds(settings, recipe, sets, dev_set, output or "", json=json)
+        return
     with console.Steps() as bar:
 
         def tell(line: str) -> None:
