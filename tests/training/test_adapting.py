@@ -13,10 +13,18 @@ import pytest
 import gingham
 from encoder.conftest import Build
 from gingham.errors import InputError
+from gingham.evaluation import BM25
 from gingham.training.adapting import Adapted, adapt
 from gingham.training.adapting_sets import AdaptingSettings
-from gingham.training.examples import TrainingSet
-from gingham.training.measuring import Difference, Measured
+from gingham.training.examples import Example, TrainingSet
+from gingham.training.measuring import (
+    Difference,
+    Measured,
+    as_test,
+    difference,
+    measure,
+    measured,
+)
 from gingham.training.recipe_report import RecipeReport
 from gingham.training.settings import TrainingSettings
 
@@ -146,3 +154,33 @@ def test_texts_that_make_no_pairs_are_refused(model: Path, tmp_path: Path) -> No
         opened.add(["the tide", "the sea"])
     with pytest.raises(InputError, match=r"few\.gingham: its texts make 0 pairs"):
         adapt(tmp_path / "few.gingham", tmp_path / "out", TrainingSettings(threads=1))
+
+
+def test_the_bundled_model_is_measured_by_its_name(tmp_path: Path) -> None:
+    texts = {"tide": "The moon pulls the sea.", "bread": "Knead the dough.", "cat": "Cats sleep."}
+    examples = [Example("q", ("tide",)), Example("r", ("bread",))]
+    asked = {"q": "why does the sea rise?", "r": "how do I make a loaf?"}
+    dataset = as_test(TrainingSet("three", asked, texts, examples), 10, 0)
+    found = measure(dataset, {"before": "gingham-mini"}, tmp_path, others=[BM25()], threads=1)
+    assert measured(found, "before") == Measured(1.0, (1.0, 1.0), 2)
+    change = difference(found, "BM25")
+    assert change is not None
+    assert change.mean < 0
+    assert difference(found, "before") is None
+
+
+def test_only_what_is_needed_is_searched() -> None:
+    texts = {f"d{i}": f"text {i}" for i in range(50)}
+    examples = [
+        Example("q", ("d1", "d2")),
+        Example("q", ("d3",)),
+        Example("r", (), ("d4",), (1.0,)),
+    ]
+    dev = TrainingSet("dev", {"q": "one", "r": "two"}, texts, examples)
+    dataset = as_test(dev, 10, 0)
+    assert dataset.qrels == {"q": {"d1": 1, "d2": 1, "d3": 1}}
+    assert dataset.corpus is not None
+    assert dataset.corpus.n_documents == 10
+    assert all(id in dataset.corpus for id in ("d1", "d2", "d3", "d4"))
+    with pytest.raises(InputError, match="no example has a positive"):
+        as_test(replace(dev, examples=examples[2:]), 10, 0)

@@ -151,7 +151,7 @@ def adapt(
         )
         evaluation = measure(
             as_test(to_test, pairing.searched, asked.seed),
-            {BEFORE: Path(encoder.name), AFTER: final},
+            {BEFORE: encoder.name, AFTER: final},
             work / "test",
             others=[BM25()],
             seed=asked.seed,

@@ -5,6 +5,7 @@ What a model is judged by here is what a user would get: its exported folder, se
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ def as_test(dev: TrainingSet, most_documents: int, seed: int) -> Dataset:
 
 def measure(
     dataset: Dataset,
-    models: Mapping[str, Path],
+    models: Mapping[str, str | os.PathLike[str]],
     cache: Path,
     *,
     others: Sequence[System] = (),
