@@ -61,7 +61,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         model = BertModel(config).eval()
         model.save_pretrained(folder)
-        _tokenizer().save_pretrained(folder)
+        make_tokenizer().save_pretrained(folder)
         (folder / "onnx").mkdir()
         names = ["input_ids", "attention_mask", "token_type_ids"]
         ids = torch.ones(2, 5, dtype=torch.int64)
@@ -164,7 +164,7 @@ def damaged(colbert: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def _tokenizer() -> Any:
+def make_tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import AddedToken, PreTrainedTokenizerFast
 

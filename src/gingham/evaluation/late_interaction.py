@@ -51,12 +51,14 @@ class LateInteraction:
         collection: search this collection, whose ids are the dataset's, instead of a cached one.
         exact: exhaustive MaxSim over fp16 vectors, with a cached index of its own.
         label: what tables call it, so that several can be compared; None says what it is.
+        precision: of the model; see `Encoder`.
     """
 
     model: str | os.PathLike[str] | None = None
     collection: str | os.PathLike[str] | None = None
     exact: bool = False
     label: str | None = None
+    precision: Literal["auto", "fp32", "int8"] = "auto"
 
     @property
     def name(self) -> str:
@@ -110,7 +112,7 @@ class LateInteraction:
         if self.model is None and self.collection is not None:
             with collections.open(self.collection, threads=job.threads, read_only=True) as opened:
                 return opened.encoder
-        return Encoder(self.model, threads=job.threads)
+        return Encoder(self.model, threads=job.threads, precision=self.precision)
 
 
 @dataclass(frozen=True, slots=True)
