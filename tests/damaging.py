@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import gingham
 from clustering import add, made, queries
 from gingham import Collection
+from gingham.index.database import Database
 
 QUERIES = queries(4)
 KINDS = ("flat", "clustered", "fp16", "bits_8")
@@ -68,3 +70,50 @@ def files_of(path: Path) -> dict[str, bytes]:
         for file in sorted(path.rglob("*"))
         if file.is_file() and not file.name.endswith(passing)
     }
+
+
+def killed_at(n: int, work: Callable[[], object]) -> bool:
+    """Work in a child that dies at its n-th change of the disk; whether it came to that."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _die_at(n)
+            work()
+        except BaseException:
+            os._exit(3)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, 9)
+    return os.waitstatus_to_exitcode(status) == 9
+
+
+def _die_at(n: int) -> None:
+    calls = 0
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal calls
+        changes = event in (
+            "os.rename",
+            "os.remove",
+            "os.rmdir",
+            "os.mkdir",
+            "os.link",
+            "os.truncate",
+        )
+        opens = (
+            event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wxa+")
+        )
+        commits = event == "sqlite3.connect"
+        if changes or opens or commits:
+            calls += 1
+            if calls == n:
+                os._exit(9)
+
+    sys.addaudithook(count)
+    transaction = Database.transaction
+
+    def around(self: Database) -> object:
+        count("os.mkdir", ())
+        return transaction(self)
+
+    Database.transaction = around  # type: ignore[method-assign, assignment]

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     )
     from gingham.kernels import maxsim
     from gingham.ranking import Explanation, Hit, TokenMatch
+    from gingham.recovering import repair
     from gingham.report import AuditProgress, CollectionInfo, OptimizeProgress, Progress
     from gingham.reranker import Reranker
     from gingham.search.parameters import SearchParameters
     from gingham.upkeep.backing_up import restore
     from gingham.upkeep.checking import check
-    from gingham.upkeep.repairing import repair
     from gingham.upkeep.values import Backup, Check, Finding, Repair, UpkeepProgress
 
 __version__ = "0.1.0"
@@ -114,7 +114,7 @@ _HOMES = {
     "check": "upkeep.checking",
     "maxsim": "kernels",
     "open": "collection",
-    "repair": "upkeep.repairing",
+    "repair": "recovering",
     "restore": "upkeep.backing_up",
 }
 

@@ -24,7 +24,7 @@ from faults.workload import (
 )
 from gingham import Collection, CollectionNotFoundError, Hit
 from gingham.index.clustered_segment import ClusteredSegment
-from gingham.index.layout import CATALOG, CODEBOOKS, LOCK, SEGMENTS
+from gingham.index.layout import CATALOG, CODEBOOKS, LOCK, SEGMENTS, Component
 
 NEW = documents("new", 0, 3)
 Rebuilt = dict[frozenset[tuple[str, int]], list[Ranking]]
@@ -105,6 +105,7 @@ def check_files(collection: Collection, *, closed: bool = False) -> None:
     there = [entry for kind in (SEGMENTS, CODEBOOKS) for entry in path.glob(f"{kind}/*")]
     assert set(there) == folders, sorted(set(there) ^ folders)
     inside = {file for folder in there for file in folder.iterdir()}
+    files |= {folder / Component.CHECKSUMS.filename for folder in folders}
     assert inside == files, sorted(inside ^ files)
 
 

@@ -2,7 +2,8 @@
 
 Small ones, clustered at each number of bits; with flat documents beside, replaced and deleted ones.
 They are what the present format promises to read, so a change here is a change of the format.
-`flat_format_1` was made by the last code that wrote format 1, with `make_flat`, and stays.
+`flat_format_1` was made by the last code that wrote format 1, with `make_flat`, and stays; so do
+those of `CLUSTERED`, made by the last code that wrote no checksums of blocks.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ TOPICS = 12
 EXPECTED = "expected.json"
 FLAT = "flat_format_1"
 CLUSTERED = {1: "bits_1", 2: "bits_2", 4: "bits_4", 8: "bits_8"}
+PROTECTED = {"blocks_flat": None, "blocks_4": 4}  # with checksums of blocks
 STAGED = {"supers": 3, "probes": 2, "candidates": 12, "refined": 6}
 
 
@@ -133,8 +135,13 @@ def main(workspace: Path) -> None:
     if FORMAT_VERSION == 1:
         keep(make_flat(workspace / FLAT), HERE / FLAT)
         return
-    for bits, name in CLUSTERED.items():
-        keep(make_clustered(workspace / name, bits), HERE / name)
+    for name, bits in PROTECTED.items():
+        keep(make_protected(workspace / name, bits), HERE / name)
+
+
+def make_protected(path: Path, bits: int | None) -> Collection:
+    """One of `PROTECTED`."""
+    return make_flat(path) if bits is None else make_clustered(path, bits)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from gingham import Collection, CollectionError
 from golden import make
 
 FLAT, CLUSTERED = make.FLAT, sorted(make.CLUSTERED.items())
+CHECKSUMS = "/checksums.u32"
 
 
 def copied(name: str, tmp_path: Path) -> Path:
@@ -45,10 +46,28 @@ def test_what_was_written_is_read(bits: int, name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("bits", "name"), CLUSTERED)
 def test_the_same_documents_give_the_same_bytes(bits: int, name: str, tmp_path: Path) -> None:
+    """Checksums of blocks were added beside what was there."""
     again = make.make_clustered(tmp_path / "again", bits)
     expected = array_files(make.HERE / name)
     assert len(expected) == 7 + 5 + 2 * 4
-    assert array_files(again.path) == expected
+    found = array_files(again.path)
+    assert sum(path.endswith(CHECKSUMS) for path in found) == 4
+    assert {path: c for path, c in found.items() if not path.endswith(CHECKSUMS)} == expected
+
+
+@pytest.mark.parametrize(("name", "bits"), make.PROTECTED.items())
+def test_with_checksums_of_blocks(name: str, bits: int | None, tmp_path: Path) -> None:
+    """They are read, whole, and made alike; and a reader that knows none answers the same."""
+    folder = copied(name, tmp_path)
+    expected = array_files(folder)
+    assert sum(path.endswith(CHECKSUMS) for path in expected) == (3 if bits is None else 4)
+    assert array_files(make.make_protected(tmp_path / "again", bits).path) == expected
+    for file in folder.glob("*/*/checksums.u32") if bits is None else ():
+        file.unlink()
+    with gingham.open(folder, read_only=True) as collection:
+        check_answers(collection, name)
+    if bits is not None:
+        assert gingham.check(folder).sound
 
 
 @pytest.mark.parametrize("name", [name for _, name in CLUSTERED])
@@ -95,7 +114,8 @@ def test_format_1_can_be_compressed(tmp_path: Path) -> None:
 
 def test_flat_segments_differ_in_their_version_only(tmp_path: Path) -> None:
     def payloads(folder: Path) -> dict[str, bytes]:
-        return {name: content[64:] for name, content in array_files(folder).items()}
+        files = array_files(folder).items()
+        return {name: content[64:] for name, content in files if not name.endswith(CHECKSUMS)}
 
     again = make.make_flat(tmp_path / "again")
     assert payloads(again.path) == payloads(make.HERE / FLAT)

@@ -132,6 +132,7 @@ def test_posting_lists_are_compared_with_codes(fresh: Path) -> None:
     content[32:36] = struct.pack("<I", zlib.crc32(content[64:]))
     content[60:64] = struct.pack("<I", zlib.crc32(content[:60]))
     file.write_bytes(content)
+    file.with_name("checksums.u32").unlink()
     with sqlite3.connect(fresh / "catalog.sqlite") as connection:
         connection.execute("DELETE FROM settings WHERE key = 'digests'")
     connection.close()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "gingham check docs.gingham",
     "gingham check docs.gingham --json",
+    "gingham check docs.gingham --repair --encode",
     "gingham check docs.gingham --repair --ids lost.txt",
 )
 FOUND = 1  # exit code
@@ -31,13 +32,20 @@ def check(
         bool,
         typer.Option("--repair", help="Keep what is intact, set aside what is not."),
     ] = False,
+    encode: Annotated[
+        bool,
+        typer.Option(
+            "--encode",
+            help="With --repair: encode again the texts of documents whose vectors are lost.",
+        ),
+    ] = False,
     ids: Annotated[
         Path | None,
         typer.Option(
             "--ids",
             metavar="FILE",
             help="Write the ids of all affected documents to a file, one a line; with --repair "
-            "those that were dropped. An id with a line break is written as a JSON string.",
+            "those that are lost. An id with a line break is written as a JSON string.",
         ),
     ] = None,
     json: Json = False,
@@ -49,15 +57,21 @@ def check(
     Exit code 0: whole; 1: there are findings; 2: it could not be looked at.
 
     With --repair what is broken is moved to the folder damaged/ in the collection, never deleted.
-    Vectors that can be read are kept; documents whose vectors or texts are lost are dropped, and
-    those whose texts are there written to a file that `gingham add` reads. Exit code 0: whole now.
+    Of a damaged file only damaged blocks of 4096 bytes are lost: documents whose vectors are intact
+    stay. Those whose vectors or texts are lost are dropped. With --encode the collection's model
+    makes vectors anew of the texts that are there; interrupted, the same command goes on. Without,
+    these texts are in a file that `gingham add` reads. Exit code 0: whole now.
 
     With --json one object: path, sound, findings (kind, where, problem, remedy, documents each),
     generation, documents, passages, tokens, segments, codebooks, bytes; with --repair: path, sound,
-    findings, actions, dropped, aside, again, left, documents.
+    findings, actions, dropped, aside, again, left, documents, kept, encoded, hindrance.
     """
     import gingham
 
+    if encode and not repair:
+        from gingham.errors import InputError
+
+        raise InputError("--encode is for what a repair drops: give --repair too")
     if ids is not None:
         _check_file(ids)
     with console.Steps() as steps:
@@ -67,7 +81,7 @@ def check(
 
         found: Check | Repair
         if repair:
-            found = gingham.repair(collection, progress=progress)
+            found = gingham.repair(collection, encode=encode, progress=progress)
         else:
             found = gingham.check(collection, progress=progress)
     if isinstance(found, gingham.Repair):
@@ -117,17 +131,23 @@ def _write_repair(collection: str, done: Repair) -> None:
         console.write(f"repair    {action}")
     for finding in done.left:
         console.write(f"left: {_line(finding)}")
-    if not done.findings and not done.actions:
+    if not done.findings and not done.actions and not done.encoded:
         console.write(f"{collection}: whole: nothing to repair")
         return
-    dropped = f", {len(done.dropped)} dropped: {_some(done.dropped)}" if done.dropped else ""
     state = "not whole yet" if done.left else "whole again"
+    counts = [f"{done.kept:,} kept"]
+    if done.encoded:
+        counts.append(f"{len(done.encoded):,} encoded again")
+    if done.dropped:
+        counts.append(f"{len(done.dropped):,} lost: {_some(done.dropped)}")
     documents = console.plural(done.documents, "document")
-    console.write(f"{collection}: {state}: {documents}{dropped}")
+    console.write(f"{collection}: {state}: {documents}: {', '.join(counts)}")
     if done.aside is not None:
         console.write(f"what was broken is in {done.aside}; delete it when it is no more needed")
+    if done.hindrance is not None:
+        console.write(f"could not be encoded again: {console.plain(done.hindrance)}")
     if done.again is not None:
-        console.write(f"to add dropped documents again: gingham add {collection} {done.again}")
+        console.write(f"to add lost documents again: gingham add {collection} {done.again}")
 
 
 def _line(finding: Finding, *, with_remedy: bool = True) -> str:

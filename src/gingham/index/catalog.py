@@ -19,7 +19,7 @@ from gingham.document import Document, Int64
 from gingham.errors import CorruptionError
 from gingham.index.codebook_files import CodebookRecord, record_of
 from gingham.index.database import Database
-from gingham.index.layout import CATALOG, CODEBOOKS, SEGMENTS
+from gingham.index.layout import CATALOG, CODEBOOKS, SEGMENTS, Component
 from gingham.index.segment_writer import DEFAULT_BITS, SegmentCodec, SegmentRecord
 from gingham.kernels.codebook import BITS
 
@@ -227,8 +227,18 @@ class Catalog:
         """Remember digests of folders by their names; forget those that are listed no more."""
         listed = {f"{SEGMENTS}/{record.segment:08d}" for record in self.segments()}
         listed |= {_codebook_name(record.codebook) for record in self.codebooks()}
+        listed |= {f"{name}/{Component.CHECKSUMS.filename}" for name in listed}
         known = {**self._folder_digests(), **new}
         self.set_setting("digests", {name: known[name] for name in sorted(listed & known.keys())})
+
+    def checksums_digests(self) -> dict[str, str]:
+        """Digests of the block checksums of folders that have them, by the folders' names."""
+        ending = f"/{Component.CHECKSUMS.filename}"
+        return {
+            name.removesuffix(ending): digest
+            for name, digest in self._folder_digests().items()
+            if name.endswith(ending)
+        }
 
     def _folder_digests(self) -> dict[str, str]:
         return cast("dict[str, str]", self.settings().get("digests", {}))

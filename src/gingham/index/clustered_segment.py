@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gingham.codec.postings import postings
 from gingham.document import Float32, Int64
 from gingham.errors import CorruptionError, InputError
+from gingham.index.checksums import write_checksums
 from gingham.index.codebook_files import OpenCodebook
 from gingham.index.layout import (
     SEGMENTS,
@@ -246,6 +247,7 @@ class ClusteredWriter:
         self._lists.append(lists)
         self._postings.append(words)
         size = sum(file.finish() for file in self._files())
+        write_checksums(self._folder, self._files())
         sync_folder(self._folder)
         self._folder.rename(self._final)
         sync_folder(self._final.parent)

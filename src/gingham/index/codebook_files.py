@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy.typing as npt
 
 from gingham.errors import CorruptionError, InputError
+from gingham.index.checksums import write_checksums
 from gingham.index.layout import (
     CODEBOOKS,
     TEMPORARY,
@@ -40,7 +41,7 @@ class CodebookRecord:
         supers: super-centroids.
         centroids: centroids.
         tokens: that the collection had when it was trained.
-        bytes: of all its files.
+        bytes: of all its files but the checksums of their blocks.
         digest: of the headers of its files; None where the catalog has none.
     """
 
@@ -80,15 +81,19 @@ def write_codebook(
         Component.LEVELS: codebook.levels,
     }
     size = 0
-    for component, array in arrays.items():
-        writer = ArrayWriter(folder, component, array.shape[1] if array.ndim > 1 else 1)
-        try:
+    finished: list[ArrayWriter] = []
+    try:
+        for component, array in arrays.items():
+            writer = ArrayWriter(folder, component, array.shape[1] if array.ndim > 1 else 1)
+            finished.append(writer)
             writer.append(array)
             size += writer.finish()
-        except BaseException:
+        write_checksums(folder, finished)
+    except BaseException:
+        for writer in finished:
             writer.abandon()
-            remove_folders([folder])
-            raise
+        remove_folders([folder])
+        raise
     sync_folder(folder)
     folder.rename(final)
     sync_folder(final.parent)

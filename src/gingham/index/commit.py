@@ -29,7 +29,7 @@ from gingham.index.layout import (
     check_folders,
     check_regular,
     codebook_folder,
-    folder_digest,
+    folder_digests,
     make_folder,
     remove_folders,
     reporting_disk,
@@ -155,6 +155,7 @@ def publish(
     deleted: Iterable[str] = (),
     buried: Iterable[int] = (),
     settings: Mapping[str, Any] | None = None,
+    protected: Sequence[Path] = (),
 ) -> None:
     """Make a change visible, all of it or nothing; durable when this returns.
 
@@ -168,14 +169,17 @@ def publish(
         deleted: ids to delete.
         buried: tombstones that no segment needs any more.
         settings: values to set.
+        protected: folders of the list that were given checksums of their blocks.
     """
-    digests = {}
+    digests: dict[str, str] = {}
+    for folder in protected:
+        digests |= folder_digests(f"{folder.parent.name}/{folder.name}", folder)
     if segment is not None:
         folder = segment_folder(collection, segment.segment)
-        digests[f"{SEGMENTS}/{folder.name}"] = folder_digest(folder)
+        digests |= folder_digests(f"{SEGMENTS}/{folder.name}", folder)
     if codebook is not None:
         folder = codebook_folder(collection, codebook.codebook)
-        digests[f"{CODEBOOKS}/{folder.name}"] = folder_digest(folder)
+        digests |= folder_digests(f"{CODEBOOKS}/{folder.name}", folder)
     with catalog.database.transaction():
         catalog.delete_documents(deleted)
         catalog.delete_documents([row.id for row in documents])
@@ -186,6 +190,7 @@ def publish(
         if segment is not None or merged:
             catalog.replace_segments(merged, segment)
             catalog.drop_unused_codebooks()
+        if digests or merged:
             catalog.keep_digests(digests)
         dropped -= {record.codebook for record in catalog.codebooks()}
         catalog.bury(buried)

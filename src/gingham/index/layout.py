@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gingham.errors import CollectionError, CorruptionError, GinghamError, VersionError
+from gingham.index.blocks import HEADER_BYTES as HEADER_BYTES
+from gingham.index.blocks import BlockSums
 from gingham.index.mapping import map_file
 
 FORMAT_VERSION = 2
@@ -35,7 +37,6 @@ TEMPORARY = ".writing-"
 DAMAGED = "damaged"  # what a repair set aside
 
 MAGIC = b"GINGHAM\n"
-HEADER_BYTES = 64
 # magic, version, component, rows, columns, payload checksum, zeros, checksum of what precedes
 _HEADER = struct.Struct("<8sIIQQI24xI")
 assert _HEADER.size == HEADER_BYTES
@@ -90,6 +91,10 @@ class Component(Enum):
     #: Squared residual lengths that part the levels.
     LEVELS = ("levels.i64", 16, np.dtype("<i8"))
 
+    # Of every folder, and read by none but checks and repairs.
+    #: The headers of the other files and the checksums of their blocks, see `checksums`.
+    CHECKSUMS = ("checksums.u32", 17, np.dtype("<u4"))
+
     def __init__(self, filename: str, number: int, dtype: np.dtype[Any]) -> None:
         """Unpack the tuple."""
         self.filename = filename
@@ -127,21 +132,22 @@ class ArrayWriter:
 
     def __init__(self, folder: Path, component: Component, columns: int) -> None:
         """Open the file and leave room for the header."""
-        self._component = component
+        self.component = component
+        self.header = b""  # when it is finished
         self._columns = columns
         self._rows = 0
-        self._checksum = 0
+        self._sums = BlockSums()
         self._file = open(folder / component.filename, "xb")  # noqa: SIM115 (closed by finish)
         self._file.write(bytes(HEADER_BYTES))
 
     def append(self, rows: npt.NDArray[Any]) -> None:
         """Add rows: (n, columns), or (n) where there is one column."""
-        block = np.ascontiguousarray(rows, dtype=self._component.dtype)
+        block = np.ascontiguousarray(rows, dtype=self.component.dtype)
         self._rows += len(block)
         if block.size == 0:
             return
         payload = block.data.cast("B")
-        self._checksum = zlib.crc32(payload, self._checksum)
+        self._sums.update(payload)
         self._file.write(payload)
 
     def finish(self) -> int:
@@ -149,19 +155,25 @@ class ArrayWriter:
         body = _HEADER.pack(
             MAGIC,
             FORMAT_VERSION,
-            self._component.number,
+            self.component.number,
             self._rows,
             self._columns,
-            self._checksum,
+            self._sums.whole,
             0,
         )[:-4]
+        self.header = body + struct.pack("<I", zlib.crc32(body))
         self._file.seek(0)
-        self._file.write(body + struct.pack("<I", zlib.crc32(body)))
+        self._file.write(self.header)
         self._file.flush()
         os.fsync(self._file.fileno())
         size = self._file.seek(0, os.SEEK_END)
         self._file.close()
         return size
+
+    @property
+    def blocks(self) -> npt.NDArray[np.uint32]:
+        """Checksums of the blocks of what was appended."""
+        return self._sums.blocks
 
     def abandon(self) -> None:
         """Close without finishing; the folder is thrown away by the caller."""
@@ -192,6 +204,32 @@ class MappedArray:
             )
 
 
+def map_bytes(path: Path) -> memoryview:
+    """A file as it is, mapped; nothing is checked but that it is one.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        PermissionError: it may not be read; so Windows calls one that is being removed.
+        CorruptionError: a link, a pipe or the like, or the disk cannot read it.
+    """
+    try:
+        descriptor = os.open(path, _AS_IT_IS)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise CorruptionError(f"{path}: {_NO_FILE}")
+            if status.st_size == 0:
+                return memoryview(b"")
+            return map_file(descriptor, status.st_size)
+        finally:
+            os.close(descriptor)
+    except (FileNotFoundError, PermissionError):
+        raise  # a merge may have taken it away: whoever opens a snapshot looks again
+    except OSError as error:
+        check_regular(path)
+        raise CorruptionError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
 def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
     """Map one array file and check its header and length (not yet its payload).
 
@@ -200,25 +238,12 @@ def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
         VersionError: written by a newer gingham.
     """
     path = folder / component.filename
-    try:
-        descriptor = os.open(path, _AS_IT_IS)
-        try:
-            status = os.fstat(descriptor)
-            size = status.st_size
-            if not stat.S_ISREG(status.st_mode):
-                raise CorruptionError(f"{path}: {_NO_FILE}")
-            if size < HEADER_BYTES:
-                raise CorruptionError(
-                    f"{path}: truncated: {size} bytes, the header alone has {HEADER_BYTES}"
-                )
-            mapped = map_file(descriptor, size)
-        finally:
-            os.close(descriptor)
-    except (FileNotFoundError, PermissionError):
-        raise  # a merge may have taken it away: whoever opens a snapshot looks again
-    except OSError as error:
-        check_regular(path)
-        raise CorruptionError(f"{path}: cannot be read: {error.strerror or error}") from error
+    mapped = map_bytes(path)
+    size = len(mapped)
+    if size < HEADER_BYTES:
+        raise CorruptionError(
+            f"{path}: truncated: {size} bytes, the header alone has {HEADER_BYTES}"
+        )
     header = bytes(mapped[:HEADER_BYTES])
     magic, version, number, rows, found_columns, checksum, header_checksum = _HEADER.unpack(header)
     if magic != MAGIC:
@@ -244,9 +269,14 @@ def map_array(folder: Path, component: Component, columns: int) -> MappedArray:
         if count
         else np.empty(0, dtype=component.dtype)
     )
-    if component in _TABLES:
-        array = array.reshape(rows, columns)
-    return MappedArray(path, array, checksum, bytes(header))
+    return MappedArray(path, in_rows(array, component, rows, columns), checksum, header)
+
+
+def in_rows(
+    array: npt.NDArray[Any], component: Component, rows: int, columns: int
+) -> npt.NDArray[Any]:
+    """The elements of an array file as (rows, columns), or (rows) where a row is one number."""
+    return array.reshape(rows, columns) if component in _TABLES else array
 
 
 def headers_digest(headers: Mapping[str, bytes]) -> str:
@@ -260,12 +290,27 @@ def headers_digest(headers: Mapping[str, bytes]) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """`headers_digest` of a folder that was just written."""
-    headers = {}
-    for path in folder.iterdir():
-        with open(path, "rb") as file:
-            headers[path.name] = file.read(HEADER_BYTES)
-    return headers_digest(headers)
+    """`headers_digest` of a folder that was just written, but for the checksums of its blocks."""
+    names = {path.name for path in folder.iterdir()} - {Component.CHECKSUMS.filename}
+    return headers_digest({name: _header_of(folder / name) for name in names})
+
+
+def folder_digests(name: str, folder: Path) -> dict[str, str]:
+    """What the catalog keeps of a folder that was just written, by names.
+
+    The checksums of blocks have a digest of their own: readers that know none pass it over.
+    """
+    digests = {name: folder_digest(folder)}
+    checksums = folder / Component.CHECKSUMS.filename
+    if checksums.is_file():
+        header = {checksums.name: _header_of(checksums)}
+        digests[f"{name}/{checksums.name}"] = headers_digest(header)
+    return digests
+
+
+def _header_of(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(HEADER_BYTES)
 
 
 def check_headers(folder: Path, files: Iterable[MappedArray], expected: str | None) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from gingham.codec.scalar import ScalarCodec
 from gingham.document import Float32, Int64
+from gingham.index.checksums import write_checksums
 from gingham.index.layout import (
     SEGMENTS,
     TEMPORARY,
@@ -47,7 +48,7 @@ class SegmentRecord:
         dim: dimensions of the vectors.
         passages: stored passages.
         tokens: stored token vectors.
-        bytes: of all its files.
+        bytes: of all its files but the checksums of their blocks.
         codebook: number of the codebook of a clustered segment, None for a flat one.
         digest: of the headers of its files; None where the catalog has none.
     """
@@ -113,6 +114,7 @@ class SegmentWriter:
         if self._scales is not None:
             files.append(self._scales)
         size = sum(file.finish() for file in files)
+        write_checksums(self._folder, files)
         sync_folder(self._folder)
         # Refuses to replace: what a killed writer left under this number is gone by now.
         self._folder.rename(self._final)

@@ -16,7 +16,8 @@ from gingham.index.codebook_files import CodebookRecord
 from gingham.index.segment_writer import SegmentRecord
 from gingham.kernels.codebook import CODE_BYTES, Bits, row_of
 
-_HEADERS = 64 * 7  # of a segment
+_HEADERS = 64 * 15  # of a segment, the copies in its checksums included
+_CHECKSUMS = 1 / 1024  # a byte
 _CATALOG = 1 << 20  # bytes for its log, whatever is done
 _TOMBSTONE = 64  # bytes of the log for each that is removed
 
@@ -67,6 +68,7 @@ def optimize_bytes(
         parts += 1
     if parts > 1 or (parts and tombstones):
         total += merged
+    total += int(total * _CHECKSUMS)
     return total + _CATALOG + _TOMBSTONE * tombstones if total else 0
 
 

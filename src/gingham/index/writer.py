@@ -22,10 +22,12 @@ from gingham.errors import DimensionError, InputError
 from gingham.index import merge as merging
 from gingham.index import promotion
 from gingham.index.catalog import Catalog, DocumentRow
+from gingham.index.checksums import protect
+from gingham.index.clustered_segment import ClusteredSegment
 from gingham.index.codebook_files import CodebookRecord, open_codebook, write_codebook
 from gingham.index.commit import LOCK_TIMEOUT, collect_garbage, publish, writer_lock
 from gingham.index.database import Database
-from gingham.index.layout import reporting_disk
+from gingham.index.layout import MappedArray, codebook_folder, reporting_disk, segment_folder
 from gingham.index.segment_reader import FlatSegment
 from gingham.index.segment_writer import DEFAULT_BITS, SegmentRecord, SegmentWriter
 from gingham.index.segments import open_all
@@ -229,6 +231,28 @@ class IndexWriter:
             for group in _groups(alike, largest):
                 if len(group) > 1 or self._has_any(group, tombstones):
                     self._merge(group, report)
+        self._protect()
+
+    def _protect(self) -> None:
+        """Give folders that an older gingham wrote the checksums of their blocks."""
+        known = self._catalog.checksums_digests().keys()
+        records, books = self._catalog.segments(), self._catalog.codebooks()
+        wanted = {segment_folder(self._collection, record.segment) for record in records}
+        wanted |= {codebook_folder(self._collection, book.codebook) for book in books}
+        wanted -= {self._collection / name for name in known}
+        if not wanted:
+            return
+        lacking: dict[Path, tuple[MappedArray, ...]] = {}
+        for segment in open_all(self._collection, records, books):
+            parts = [segment.files]
+            if isinstance(segment, ClusteredSegment):
+                parts.append(segment.codebook.files)
+            lacking |= {files[0].path.parent: files for files in parts}
+        lacking = {folder: files for folder, files in lacking.items() if folder in wanted}
+        with reporting_disk(self._collection):
+            for folder, files in lacking.items():
+                protect(folder, files)
+        publish(self._collection, self._catalog, protected=list(lacking))
 
     def _has_any(self, records: Sequence[SegmentRecord], tombstones: Int64) -> bool:
         if len(tombstones) == 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from gingham.errors import CollectionError, CorruptionError, InputError, LockedError
@@ -29,10 +30,11 @@ from gingham.index.space import check_space
 from gingham.upkeep.checking import check, collection_folder
 from gingham.upkeep.copying import Copied, link_or_copy, remove_tree
 from gingham.upkeep.leftovers import children_of
+from gingham.upkeep.segments import CODEBOOK_NAMES, names_of_segment
 from gingham.upkeep.values import Backup, Report, UpkeepProgress
 
 _ATTEMPTS = 5
-_FILENAMES = frozenset(component.filename for component in Component)
+_CHECKSUMS = {Component.CHECKSUMS.filename}
 
 
 def backup(
@@ -155,6 +157,9 @@ def _copy_commit(
     records, books = catalog.segments(), catalog.codebooks()
     sizes = {segment_folder(source, record.segment): record.bytes for record in records}
     sizes |= {codebook_folder(source, book.codebook): book.bytes for book in books}
+    names = {segment_folder(source, r.segment): names_of_segment(r) for r in records}
+    names |= {codebook_folder(source, book.codebook): CODEBOOK_NAMES for book in books}
+    protected = {source / name for name in catalog.checksums_digests()}
     total = sum(sizes.values())
     linkable = link and source.stat().st_dev == work.stat().st_dev
     needed = catalog.path.stat().st_size + (0 if linkable else total)
@@ -168,16 +173,23 @@ def _copy_commit(
     for folder in sizes:
         if report is not None:
             report(UpkeepProgress("copying", min(done.bytes, total), total))
-        _copy_folder(folder, work / folder.relative_to(source), link, done)
+        wanted_names = names[folder] | (_CHECKSUMS if folder in protected else set())
+        _copy_folder(folder, work / folder.relative_to(source), wanted_names, link, done)
     catalog.database.copy_to(work / CATALOG)
     return done
 
 
-def _copy_folder(folder: Path, target: Path, link: bool, done: Copied) -> None:
+def _copy_folder(
+    folder: Path, target: Path, names: Collection[str], link: bool, done: Copied
+) -> None:
+    """Files by their names: a listing of a folder that is being removed lacks some.
+
+    Raises:
+        FileNotFoundError: one of them is gone.
+    """
     if target.exists():
         shutil.rmtree(target)  # it may be another's, of the same number, or half a copy
     target.mkdir()
-    for name in sorted(os.listdir(folder)):
-        if name in _FILENAMES:
-            link_or_copy(folder / name, target / name, done, link=link)
+    for name in sorted(names):
+        link_or_copy(folder / name, target / name, done, link=link)
     sync_folder(target)

@@ -18,7 +18,8 @@ from gingham.index.catalog import Catalog
 from gingham.index.commit import writer_lock
 from gingham.index.exchange import NEW
 from gingham.index.layout import CATALOG, CODEBOOKS, LOCK, SEGMENTS, check_folders, check_regular
-from gingham.upkeep.examining import REPAIR, Examination, Examiner
+from gingham.upkeep.examining import Examination, Examiner
+from gingham.upkeep.findings import REPAIR
 from gingham.upkeep.leftovers import entries_of
 from gingham.upkeep.values import Check, Finding, Report
 

@@ -25,21 +25,13 @@ from gingham.index.layout import (
     segment_folder,
 )
 from gingham.index.segment_writer import SegmentRecord
+from gingham.upkeep.codebooks import CodebookState, bits_in_files, examine_codebook
 from gingham.upkeep.documents import Documents, examine_documents
+from gingham.upkeep.files import Digests
+from gingham.upkeep.findings import DROPS_ONLY, REBUILDS, REMAKES, REPAIR, Sayer, union
 from gingham.upkeep.leftovers import children_of, is_number, unneeded
-from gingham.upkeep.segments import (
-    CodebookState,
-    SegmentState,
-    bits_in_files,
-    examine_codebook,
-    examine_segment,
-    unlisted_record,
-)
+from gingham.upkeep.segments import SegmentState, examine_segment, unlisted_record
 from gingham.upkeep.values import Finding, Kind, Report, UpkeepProgress
-
-REPAIR = "gingham check --repair"
-_DROPS = f"{REPAIR} sets it aside and drops these documents: add them again"
-_REMAKES = f"{REPAIR} makes it anew from intact files; no document is lost"
 
 
 @dataclass(slots=True)
@@ -107,6 +99,7 @@ class Examiner:
         """
         found = Examination()
         self._found, self._catalog = found, catalog
+        self._say = Sayer(catalog, found.findings)
         self._tell_stage("catalog", 0, 1)
         try:
             damaged = integrity(catalog)
@@ -119,7 +112,7 @@ class Examiner:
             stones = catalog.tombstones()
         except CorruptionError as error:
             found.must_rebuild = True
-            self._add("damage", CATALOG, _short(error, catalog.path), _REBUILDS)
+            self._add("damage", CATALOG, _short(error, catalog.path), REBUILDS)
             return found
         self._files(records, books)
         self._dimension()
@@ -158,7 +151,7 @@ class Examiner:
             self._found.bytes += count
             self._tell_stage("vectors", min(self._found.bytes, total), total)
 
-        self._tell = tell
+        self._tell, self._checksums = tell, self._catalog.checksums_digests()
         used = {record.codebook for record in records if record.codebook is not None}
         for book in books:
             if book.codebook not in used:
@@ -172,7 +165,7 @@ class Examiner:
                 self._found.segments.append(self._whole[record])
                 continue
             own = None if record.codebook is None else self._found.codebooks.get(record.codebook)
-            state = examine_segment(self._collection, record, own, tell)
+            state = examine_segment(self._collection, record, own, tell, self._digests(record))
             if state.fate == "keep":
                 self._whole[record] = state
             self._found.segments.append(state)
@@ -195,7 +188,9 @@ class Examiner:
             if told is None:
                 return
             dim, bits = user.dim, told
-        state = examine_codebook(self._collection, number, record, dim, bits, self._tell)
+        checksums = self._checksums.get(f"{CODEBOOKS}/{number:08d}")
+        digests = Digests(None if record is None else record.digest, checksums)
+        state = examine_codebook(self._collection, number, record, dim, bits, self._tell, digests)
         if record is not None and not state.problems and state.misstated is None:
             self._whole_books[record] = state
         self._found.codebooks[number] = state
@@ -210,12 +205,13 @@ class Examiner:
             if len(missing) == 0 or not is_number(folder.name) or int(folder.name) in listed:
                 continue
             state = self._try_unlisted(int(folder.name), books)
-            if state is None or state.numbers is None or not np.isin(missing, state.numbers).any():
+            held = None if state is None else state.held
+            if state is None or held is None or not np.isin(missing, held).any():
                 continue
-            state.without = np.intersect1d(state.numbers, owned)
+            state.without = np.intersect1d(held, owned)
             if len(state.without) and state.fate == "list":
                 state.fate = "lists"
-            owned = np.union1d(owned, state.numbers)
+            owned = np.union1d(owned, held)
             missing = np.setdiff1d(missing, owned)
             self._found.segments.append(state)
 
@@ -228,13 +224,17 @@ class Examiner:
         if record is None:
             return None
         own = None if record.codebook is None else self._found.codebooks.get(record.codebook)
-        state = examine_segment(self._collection, record, own, self._tell, listed=False)
+        digests = self._digests(record)
+        state = examine_segment(self._collection, record, own, self._tell, digests, listed=False)
         return None if state.fate == "lost" else state
+
+    def _digests(self, record: SegmentRecord) -> Digests:
+        return Digests(record.digest, self._checksums.get(f"{SEGMENTS}/{record.segment:08d}"))
 
     def _owned(self) -> Int64:
         """Ascending numbers of documents whose vectors can be kept."""
-        kept = [s.numbers for s in self._found.segments if s.fate != "lost"]
-        return _union([numbers for numbers in kept if numbers is not None])
+        kept = [s.held for s in self._found.segments if s.fate != "lost"]
+        return union([numbers for numbers in kept if numbers is not None])
 
     # What each says of the others ---------------------------------------------------------------
 
@@ -245,25 +245,29 @@ class Examiner:
         self._spans()
         for number, book in sorted(found.codebooks.items()):
             users = [s for s in found.segments if s.record.codebook == number and s.listed]
-            self._say_codebook(number, book, users)
+            self._say.codebook(number, book, users, known)
         owned = self._owned()
         found.lost = np.setdiff1d(known, owned)
         explained: list[Int64] = []
         for state in found.segments:
-            if state.fate == "lost":
+            where = f"{SEGMENTS}/{state.record.segment:08d}"
+            self._say.files(where, state.files)
+            if state.intact is not None:
+                explained.append(self._say.parts(where, state, found.lost))
+            elif state.fate == "lost":
                 own = found.lost if state.numbers is None else state.numbers
                 explained.append(np.intersect1d(found.lost, own))
-                self._say_segment(state, explained[-1])
+                self._say.segment(state, explained[-1])
             elif state.fate != "keep" or state.problems:
-                self._say_segment(state, self._living(state))
-        rest = np.setdiff1d(found.lost, _union(explained))
+                self._say.segment(state, self._living(state))
+        rest = np.setdiff1d(found.lost, union(explained))
         if len(rest):
             problem = f"{len(rest)} documents have no passages in any segment"
-            self._add("damage", f"{CATALOG}: documents", problem, _DROPS_ONLY, rest)
+            self._add("damage", f"{CATALOG}: documents", problem, DROPS_ONLY, rest)
         if found.documents.altered:
             altered = np.array(sorted(found.documents.altered), dtype=np.int64)
             problem = f"text or metadata of {len(altered)} documents are not as they were written"
-            self._add("damage", f"{CATALOG}: documents", problem, _DROPS_ONLY, altered)
+            self._add("damage", f"{CATALOG}: documents", problem, DROPS_ONLY, altered)
         if found.documents.misfiltered or found.documents.strays:
             wrong = np.array(found.documents.misfiltered, dtype=np.int64)
             problem = (
@@ -278,18 +282,19 @@ class Examiner:
         """A document lies in one segment; where it lies in several, the latest has it."""
         seen = np.empty(0, dtype=np.int64)
         for state in reversed(self._found.segments):
-            if state.fate == "lost" or state.numbers is None:
+            held = state.held
+            if state.fate == "lost" or held is None:
                 continue
-            twice = np.intersect1d(seen, state.numbers)
+            twice = np.intersect1d(seen, held)
             if len(twice) and state.listed:
                 state.without = twice
                 if state.fate in ("keep", "list"):
                     state.fate = "lists"
                 problem = f"holds {len(twice)} documents that a later segment holds too"
                 where = f"{SEGMENTS}/{state.record.segment:08d}"
-                self._add("damage", where, problem, _REMAKES, twice)
+                self._add("damage", where, problem, REMAKES, twice)
                 self._whole.pop(state.record, None)
-            seen = np.union1d(seen, state.numbers)
+            seen = np.union1d(seen, held)
 
     def _spans(self) -> None:
         """Passages lie within their texts."""
@@ -302,47 +307,15 @@ class Examiner:
                 continue
             at = np.minimum(np.searchsorted(known, state.numbers), len(known) - 1)
             bound = np.where(known[at] == state.numbers, lengths[at], -1)
-            beyond = np.unique(state.numbers[(bound >= 0) & (spans[:, 1] > bound)])
+            strange = (bound >= 0) & (spans[:, 1] > bound)
+            if state.intact is not None:
+                strange &= state.intact.passages
+            beyond = np.unique(state.numbers[strange])
             for number in np.setdiff1d(beyond, list(self._found.documents.altered)).tolist():
                 self._found.documents.altered[number] = ""
                 where = f"{SEGMENTS}/{state.record.segment:08d}"
                 problem = "a passage ends after its text"
-                self._add("damage", where, problem, _DROPS_ONLY, [number])
-
-    def _say_codebook(
-        self, number: int, book: CodebookState, users: Sequence[SegmentState]
-    ) -> None:
-        where = f"{CODEBOOKS}/{number:08d}"
-        affected = _union([s.numbers for s in users if s.numbers is not None])
-        affected = np.intersect1d(affected, self._found.documents.numbers)
-        if book.misstated is not None:
-            self._add("damage", where, book.misstated, f"{REPAIR} corrects the catalog", affected)
-        for name, problem in book.problems.items():
-            readable = any(state.fate == "flat" for state in users)
-            if readable:
-                remedy = f"{REPAIR} keeps all vectors, uncompressed, and sets the codebook aside"
-            else:
-                remedy = _DROPS
-            self._add("damage", f"{where}/{name}".rstrip("/"), problem, remedy, affected)
-
-    def _say_segment(self, state: SegmentState, affected: Int64) -> None:
-        where = f"{SEGMENTS}/{state.record.segment:08d}"
-        if not state.listed:
-            problem = "the catalog does not list it, but it has the only vectors of documents"
-            self._add("damage", where, problem, f"{REPAIR} lists it again", affected)
-            return
-        remedy = {
-            "lost": _DROPS,
-            "lists": _REMAKES,
-            "list": f"{REPAIR} corrects the catalog",
-            "flat": f"{REPAIR} keeps its vectors, uncompressed",
-        }.get(state.fate, REPAIR)
-        for name, problem in state.problems.items():
-            if name == "codebook":
-                if state.fate == "lost":
-                    self._add("damage", where, problem, remedy, affected)
-            else:
-                self._add("damage", f"{where}/{name}".rstrip("/"), problem, remedy, affected)
+                self._add("damage", where, problem, DROPS_ONLY, [number])
 
     def _living(self, state: SegmentState) -> Int64:
         if state.numbers is None:
@@ -361,7 +334,7 @@ class Examiner:
         if len(unmarked):
             problem = f"passages of {len(unmarked)} documents that the catalog does not know"
             self._add("damage", where, problem, f"{REPAIR} marks them as deleted")
-        lost = any(state.fate == "lost" for state in self._found.segments)
+        lost = any(s.fate == "lost" or s.intact is not None for s in self._found.segments)
         idle = np.setdiff1d(np.setdiff1d(stones, owned), known)
         if len(idle) and not lost:
             problem = f"{len(idle)} marks of deleted documents that no segment holds"
@@ -396,29 +369,11 @@ class Examiner:
     def _add(
         self, kind: Kind, where: str, problem: str, remedy: str, numbers: Iterable[int] = ()
     ) -> None:
-        wanted = sorted(int(number) for number in numbers)
-        ids = self._catalog.ids(wanted) if wanted else {}
-        self._found.findings.append(
-            Finding(
-                kind,
-                where,
-                problem,
-                remedy,
-                tuple(ids[n] for n in wanted if isinstance(ids.get(n), str)),
-            )
-        )
+        self._say.add(kind, where, problem, remedy, numbers)
 
     def _tell_stage(self, stage: str, done: int, total: int) -> None:
         if self._report is not None:
             self._report(UpkeepProgress(stage, done, total))
-
-
-_REBUILDS = f"{REPAIR} makes the catalog anew of what can be read; or restore a backup"
-_DROPS_ONLY = f"{REPAIR} drops them: add them again"
-
-
-def _union(parts: Sequence[Int64]) -> Int64:
-    return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
 
 
 def _short(error: Exception, path: Path) -> str:

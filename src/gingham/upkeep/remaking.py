@@ -25,17 +25,17 @@ def remake_clustered(
     collection: Path, number: int, state: SegmentState, codebook: OpenCodebook
 ) -> SegmentRecord | None:
     """Codes and residuals as they are, with posting lists made anew."""
-    rows = state.files.rows
+    left = state.files.left
     with ClusteredWriter(collection, number, codebook) as writer:
         for tokens, run, numbers, spans, lengths in _blocks(state):
             writer.append(
-                np.array(rows[Component.CODES][tokens]),
-                np.array(rows[Component.RESIDUALS][tokens]),
+                np.array(_rows(left(Component.CODES), tokens)),
+                np.array(_rows(left(Component.RESIDUALS), tokens)),
                 lengths,
                 numbers[run],
                 spans[run],
             )
-        return writer.finish() if _any_left(state) else None
+        return writer.finish() if len(_stays(state)) else None
 
 
 def remake_flat(
@@ -52,39 +52,51 @@ def remake_flat(
         coder: of a clustered one.
         codec: of decoded vectors.
     """
-    rows, record = state.files.rows, state.record
+    left, record = state.files.left, state.record
     wanted = codec if coder is not None or record.codec == "residual" else record.codec
     with SegmentWriter(collection, number, wanted, record.dim) as writer:
         for tokens, run, numbers, spans, lengths in _blocks(state):
             codes: np.ndarray[Any, Any]
             scales: np.ndarray[Any, Any] | None
             if coder is None:
-                codes = rows[VECTORS[record.codec]][tokens]
-                scales = rows[Component.SCALES][tokens] if Component.SCALES in rows else None
+                codes = _rows(left(VECTORS[record.codec]), tokens)
+                factors = left(Component.SCALES)
+                scales = None if factors is None else factors[tokens]
             else:
                 decoded, factors = coder.decode(
-                    np.array(rows[Component.CODES][tokens]),
-                    np.array(rows[Component.RESIDUALS][tokens]),
+                    np.array(_rows(left(Component.CODES), tokens)),
+                    np.array(_rows(left(Component.RESIDUALS), tokens)),
                 )
                 codes, scales = np.ascontiguousarray(decoded[:, : record.dim]), factors
                 if wanted == "fp16":
                     values = codes.astype(np.float32) * factors[:, None]
                     codes, scales = scalar.encode(values, wanted)
             writer.append(codes, scales, lengths, np.column_stack([numbers[run], spans[run]]))
-        return writer.finish() if _any_left(state) else None
+        return writer.finish() if len(_stays(state)) else None
 
 
-def _any_left(state: SegmentState) -> bool:
-    return state.numbers is not None and not np.isin(state.numbers, state.without).all()
+def _rows(rows: np.ndarray[Any, Any] | None, tokens: slice) -> np.ndarray[Any, Any]:
+    assert rows is not None
+    return rows[tokens]
+
+
+def _stays(state: SegmentState) -> Int64:
+    """Passages that are intact, of documents that no other segment has."""
+    if state.numbers is None:
+        return np.empty(0, dtype=np.int64)
+    stays = ~np.isin(state.numbers, state.without)
+    if state.intact is not None:
+        stays &= state.intact.passages
+    return np.flatnonzero(stays)
 
 
 def _blocks(state: SegmentState) -> Iterator[tuple[slice, slice, Int64, Int64, Int64]]:
     """Stretches of passages that stay: tokens, passages, all numbers, all spans, lengths."""
-    numbers, spans = state.numbers, state.spans
+    numbers, spans, offsets = state.numbers, state.spans, state.files.left(Component.OFFSETS)
     assert numbers is not None
     assert spans is not None
-    offsets = state.files.rows[Component.OFFSETS]
-    stays = np.flatnonzero(~np.isin(numbers, state.without))
+    assert offsets is not None
+    stays = _stays(state)
     for part in np.split(stays, np.flatnonzero(np.diff(stays) != 1) + 1):
         for start in range(0, len(part), _BLOCK):
             run = slice(int(part[start]), int(part[min(start + _BLOCK, len(part)) - 1]) + 1)

@@ -41,7 +41,7 @@ from gingham.index.layout import (
     SEGMENTS,
     Component,
     codebook_folder,
-    folder_digest,
+    folder_digests,
     map_array,
     segment_folder,
     sync_folder,
@@ -53,23 +53,24 @@ from gingham.upkeep.copying import Copied, link_tree, remove_tree
 from gingham.upkeep.examining import Examination, Examiner
 from gingham.upkeep.leftovers import children_of, entries_of, is_number
 from gingham.upkeep.remaking import remake_clustered, remake_flat
+from gingham.upkeep.restoring import restore_files
+from gingham.upkeep.saved import AGAIN, ENCODING
 from gingham.upkeep.segments import SegmentState
 from gingham.upkeep.values import Finding, Repair, Report, UpkeepProgress
 
-AGAIN = "documents.jsonl"
 DOUBTFUL = "doubtful.jsonl"
 _JOURNAL = f"{CATALOG}-journal"
 
 
-def repair(path: str | os.PathLike[str], *, progress: Report | None = None) -> Repair:
-    """Make a damaged collection whole again: keep what is intact, set aside what is not.
-
-    Documents whose vectors or texts are lost are dropped, and named. Vectors that can be read are
-    kept, if need be uncompressed; posting lists, indexes, counters and marks are made anew. Killed
-    at any point, the next repair finishes.
+def repair(
+    path: str | os.PathLike[str], *, encode: bool = False, progress: Report | None = None
+) -> Repair:
+    """Keep what is intact and set aside what is not; see `gingham.repair`, which can encode.
 
     Args:
         path: the folder of the collection.
+        encode: the caller will encode again what is dropped and has a text: it is noted down for
+            that before it is dropped, so that whoever is killed can go on.
         progress: told how far it has come.
 
     Raises:
@@ -85,7 +86,7 @@ def repair(path: str | os.PathLike[str], *, progress: Report | None = None) -> R
             "changed"
         )
     with writer_lock(folder):
-        repairer = _Repairer(folder, progress)
+        repairer = _Repairer(folder, progress, ENCODING if encode else AGAIN)
         repairer.run()
     after = check(folder, progress=progress)
     return Repair(
@@ -97,6 +98,7 @@ def repair(path: str | os.PathLike[str], *, progress: Report | None = None) -> R
         again=None if repairer.again is None else str(repairer.again),
         left=after.findings,
         documents=after.documents,
+        kept=after.documents,
     )
 
 
@@ -104,6 +106,7 @@ def repair(path: str | os.PathLike[str], *, progress: Report | None = None) -> R
 class _Repairer:
     collection: Path
     report: Report | None
+    saved: str  # file of the dropped documents that have a text
     findings: list[Finding] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
@@ -194,6 +197,7 @@ class _Repairer:
             new: the file of a new catalog, that takes the place of the collection's.
         """
         settings = _readable_settings(catalog, found)
+        self._restore(found)
         records = self._remade(catalog, found, settings)
         kept_segments = {record.segment for record in records}
         books = {record.codebook for record in records}
@@ -221,9 +225,9 @@ class _Repairer:
         flat = {record.codec for record in records if record.codebook is None}
         if found.dim is not None and "codec" not in settings:
             settings["codec"] = min(flat, default="int8")
-        digests = {
-            folder.relative_to(self.collection).as_posix(): folder_digest(folder) for folder in kept
-        }
+        digests: dict[str, str] = {}
+        for folder in kept:
+            digests |= folder_digests(folder.relative_to(self.collection).as_posix(), folder)
         with catalog.database.transaction():
             drop_documents(catalog, dropped)
             replace_lists(catalog, records, codebooks, _tombstones(found, dropped))
@@ -238,6 +242,13 @@ class _Repairer:
         for folder in gone:
             remove_tree(folder)
         self._say(found, len(dropped))
+
+    def _restore(self, found: Examination) -> None:
+        """Headers and checksums of blocks, in folders that stay."""
+        staying = [book.files for book in found.codebooks.values() if not book.problems]
+        staying += [s.files for s in found.segments if s.fate in ("keep", "list")]
+        for files in staying:
+            self.actions += restore_files(self.collection, files, self._aside)
 
     def _remade(
         self, catalog: Catalog, found: Examination, settings: dict[str, Any]
@@ -265,16 +276,20 @@ class _Repairer:
     ) -> SegmentRecord | None:
         where = f"{SEGMENTS}/{state.record.segment:08d}"
         remade = f"{SEGMENTS}/{number:08d}"
+        left = "" if state.intact is None else ", without its damaged passages"
         if state.record.codebook is None:
-            self.actions.append(f"copied {where} to {remade} without what others hold")
+            left = left or ", without what others hold"
+            self.actions.append(f"copied {where} to {remade}{left}")
             return remake_flat(self.collection, number, state, None, codec)
         book = found.codebooks[state.record.codebook]
         if state.fate == "lists" and book.record is not None:
-            self.actions.append(f"made the posting lists of {where} anew, in {remade}")
+            self.actions.append(f"made the posting lists of {where} anew, in {remade}{left}")
             opened = open_codebook(self.collection, book.record)
             return remake_clustered(self.collection, number, state, opened)
-        coder = book.coder(state.record.dim, state.files.rows[Component.RESIDUALS].shape[1])
-        self.actions.append(f"kept the vectors of {where}, uncompressed, in {remade}")
+        residuals = state.files.left(Component.RESIDUALS)
+        assert residuals is not None
+        coder = book.coder(state.record.dim, residuals.shape[1])
+        self.actions.append(f"kept the vectors of {where}, uncompressed, in {remade}{left}")
         return remake_flat(self.collection, number, state, coder, codec)
 
     def _numbers(self) -> list[int]:
@@ -329,7 +344,7 @@ class _Repairer:
         """What the catalog had of the documents that it will have no longer, for `gingham add`."""
         if not dropped:
             return
-        names = {AGAIN: 0, DOUBTFUL: 0}
+        names = {self.saved: 0, DOUBTFUL: 0}
         with contextlib.ExitStack() as stack:
             files = {
                 name: stack.enter_context((self._aside() / name).open("w", encoding="utf-8"))
@@ -341,10 +356,10 @@ class _Repairer:
                     continue
                 id, text, metadata = row
                 self.dropped.append(str(id))
-                name = DOUBTFUL if number in found.documents.altered else AGAIN
-                if name == AGAIN and text is None:
+                name = DOUBTFUL if number in found.documents.altered else self.saved
+                if name == self.saved and not (text or "").strip():
                     continue  # only its vectors were ever known
-                if name == AGAIN:
+                if name == self.saved:
                     metadata = json.loads(metadata)
                 record = {"_id": id, "text": text, "metadata": metadata}
                 files[name].write(json.dumps(record, default=repr) + "\n")
@@ -356,8 +371,8 @@ class _Repairer:
             if count == 0:
                 (self._aside() / name).unlink()
         sync_folder(self._aside())
-        if names[AGAIN]:
-            self.again = self._aside() / AGAIN
+        if names[self.saved]:
+            self.again = self._aside() / self.saved
 
     def _say(self, found: Examination, dropped: int) -> None:
         if dropped:
@@ -387,7 +402,7 @@ def _document_numbers(collection: Path) -> Iterator[int]:
 
 def _tombstones(found: Examination, dropped: list[int]) -> list[int]:
     """Documents that segments hold and the catalog does not, or will not."""
-    held = [s.numbers for s in found.segments if s.fate != "lost" and s.numbers is not None]
+    held = [s.held for s in found.segments if s.fate != "lost" and s.held is not None]
     numbers = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *held]))
     living = np.setdiff1d(found.documents.numbers, np.array(dropped, dtype=np.int64))
     tombstones: list[int] = np.setdiff1d(numbers, living).tolist()

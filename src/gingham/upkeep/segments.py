@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -12,26 +12,19 @@ from gingham.codec.postings import centroids_of, postings
 from gingham.codec.scalar import SCALAR_CODECS
 from gingham.document import Int64
 from gingham.errors import CorruptionError
-from gingham.index.codebook_files import CodebookRecord, open_codebook
-from gingham.index.layout import Component, check_headers, codebook_folder, segment_folder
+from gingham.index.codebook_files import CodebookRecord
+from gingham.index.layout import Component, check_headers, segment_folder
 from gingham.index.segment_writer import VECTORS, SegmentRecord
-from gingham.kernels.clustered import Coder
-from gingham.kernels.codebook import (
-    BITS,
-    CODE_BYTES,
-    LEVELS,
-    POINTS,
-    Bits,
-    Codebook,
-    parts_of,
-    row_of,
-)
-from gingham.upkeep.files import Files, Tell, columns_of, read_folder
+from gingham.kernels.codebook import CODE_BYTES, row_of
+from gingham.upkeep.codebooks import CodebookState, codebook_columns
+from gingham.upkeep.files import Digests, Files, Tell, columns_of, read_folder
+from gingham.upkeep.passages import Intact, intact_passages
 
-# keep: as it is. list: as it is, with another record. lists: with posting lists made anew. flat:
-# its vectors can be read, but no more be searched in stages. lost: they cannot be read.
+# keep: as it is. list: as it is, with another record. lists: written anew, posting lists made of
+# its codes. flat: its vectors can be read, but no more be searched in stages. lost: they cannot.
 Fate = Literal["keep", "list", "lists", "flat", "lost"]
 
+CODEBOOK = "codebook"  # in place of a file's name, what is wrong with it
 _LISTS = (Component.LISTS, Component.POSTINGS)
 _NEEDED = (  # of a clustered segment, to read its vectors
     Component.CODES,
@@ -40,58 +33,6 @@ _NEEDED = (  # of a clustered segment, to read its vectors
     Component.NUMBERS,
     Component.SPANS,
 )
-
-
-@dataclass(slots=True)
-class CodebookState:
-    """A codebook as it was found.
-
-    Attributes:
-        record: what the catalog says of it; None where it says nothing.
-        number: of it.
-        dim: of its vectors.
-        bits: of its residuals.
-        problems: file name or "" → what is wrong.
-        files: those that are intact.
-        misstated: how the catalog's record differed, where it alone was wrong; `record` is right.
-    """
-
-    record: CodebookRecord | None
-    number: int
-    dim: int
-    bits: Bits
-    problems: dict[str, str]
-    files: Files
-    misstated: str | None = None
-
-    def coder(self, dim: int, residual_bytes: int) -> Coder | None:
-        """What decodes vectors, with stand-ins for what only coding and searching need; None where
-        they cannot be decoded.
-        """
-        centroids = self.files.rows.get(Component.CENTROIDS)
-        bits = self.bits
-        row, parts = row_of(dim, bits), parts_of(bits)
-        if (dim, residual_bytes) != (self.dim, row * bits // 8):
-            return None
-        points = self.files.rows.get(Component.POINTS)
-        if bits == 8:  # the residual is the vector
-            points = np.zeros((LEVELS, 0), dtype=np.int8)
-            if centroids is None:
-                centroids = np.zeros((1, row), dtype=np.int8)
-        if centroids is None or points is None or len(centroids) == 0 or len(points) != LEVELS:
-            return None
-        return Coder(
-            Codebook(
-                bits,
-                dim,
-                1.0,
-                np.zeros((1, row), dtype=np.int8),
-                np.array([0, len(centroids)], dtype=np.int64),
-                centroids,
-                points.reshape(LEVELS, parts, POINTS),
-                np.zeros(LEVELS - 1, dtype=np.int64),
-            )
-        )
 
 
 @dataclass(slots=True)
@@ -106,6 +47,7 @@ class SegmentState:
         files: those that are intact.
         numbers: of the documents of its passages; None where that cannot be read.
         without: numbers of documents that are to be left out, since another segment has them.
+        intact: what can be kept, where only parts of files are damaged.
     """
 
     record: SegmentRecord
@@ -115,87 +57,23 @@ class SegmentState:
     files: Files = field(default_factory=lambda: Files(Path()))
     numbers: Int64 | None = None
     without: Int64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    intact: Intact | None = None
+
+    @property
+    def held(self) -> Int64 | None:
+        """Ascending numbers of the documents that can be kept; None where that is unknown."""
+        if self.intact is not None:
+            return self.intact.documents
+        return None if self.numbers is None else np.unique(self.numbers)
 
     @property
     def spans(self) -> Int64 | None:
         """(n_passages, 2) characters; None where that cannot be read."""
-        if Component.PASSAGES in self.files.rows:
-            return cast(Int64, self.files.rows[Component.PASSAGES][:, 1:])
-        spans = self.files.rows.get(Component.SPANS)
+        passages = self.files.left(Component.PASSAGES)
+        if passages is not None:
+            return cast(Int64, passages[:, 1:])
+        spans = self.files.left(Component.SPANS)
         return None if spans is None else spans.astype(np.int64)
-
-
-def bits_in_files(codebook: Path, segment: Path, dim: int) -> Bits | None:
-    """The bits of a codebook that the catalog does not list, as its files and residuals have them.
-
-    Few dimensions are padded, so that widths alone may leave a choice.
-    """
-    widths = {
-        Component.POINTS: {bits: parts_of(bits) * POINTS for bits in BITS},
-        Component.CENTROIDS: {bits: row_of(dim, bits) for bits in BITS},
-    }
-    found = {
-        bits
-        for bits in BITS
-        if row_of(dim, bits) * bits // 8 == columns_of(segment, Component.RESIDUALS)
-    }
-    for component, expected in widths.items():
-        width = columns_of(codebook, component)
-        if width is not None:
-            found &= {bits for bits in BITS if expected[bits] == width}
-    return found.pop() if len(found) == 1 else None
-
-
-def codebook_columns(dim: int, bits: Bits) -> dict[Component, int]:
-    """The files of a codebook."""
-    row = row_of(dim, bits)
-    return {
-        Component.SUPERS: row,
-        Component.CHILDREN: 1,
-        Component.CENTROIDS: row,
-        Component.POINTS: parts_of(bits) * POINTS,
-        Component.LEVELS: 1,
-    }
-
-
-def examine_codebook(
-    collection: Path, number: int, record: CodebookRecord | None, dim: int, bits: Bits, tell: Tell
-) -> CodebookState:
-    """Read a codebook whole.
-
-    Args:
-        collection: the folder.
-        number: of the codebook.
-        record: what the catalog says of it, if it does.
-        dim: of its vectors.
-        bits: of its residuals.
-        tell: called with every number of bytes that was read.
-    """
-    folder = codebook_folder(collection, number)
-    if folder.is_symlink() or not folder.is_dir():
-        return CodebookState(
-            record, number, dim, bits, {"": "missing, or no folder"}, Files(folder)
-        )
-    files = read_folder(folder, codebook_columns(dim, bits), tell)
-    state = CodebookState(
-        record,
-        number,
-        dim,
-        bits,
-        {part.filename: text for part, text in files.problems.items()},
-        files,
-    )
-    if record is None:
-        state.problems[""] = "the catalog does not list it"
-    elif not state.problems:
-        try:
-            open_codebook(collection, record)
-        except CorruptionError as error:
-            state.problems[""] = " ".join(str(error).removeprefix(f"{folder}: ").split())
-        if files.bytes != record.bytes:
-            state.misstated = f"has {files.bytes} bytes, the catalog says {record.bytes}"
-            state.record = replace(record, bytes=files.bytes)
-    return state
 
 
 def segment_columns(
@@ -220,11 +98,21 @@ def segment_columns(
     }
 
 
+CODEBOOK_NAMES = frozenset(component.filename for component in codebook_columns(1, 1))
+
+
+def names_of_segment(record: SegmentRecord) -> frozenset[str]:
+    """Names of the files of a segment, but for the checksums of blocks."""
+    columns = segment_columns(Path(), record, None)
+    return frozenset(component.filename for component in columns)
+
+
 def examine_segment(
     collection: Path,
     record: SegmentRecord,
     book: CodebookState | None,
     tell: Tell,
+    digests: Digests,
     *,
     listed: bool = True,
 ) -> SegmentState:
@@ -235,6 +123,7 @@ def examine_segment(
         record: what the catalog says of it, or what its files say.
         book: its codebook, if it is clustered and has one.
         tell: called with every number of bytes that was read.
+        digests: of the folder.
         listed: whether the catalog lists it.
 
     Raises:
@@ -248,11 +137,9 @@ def examine_segment(
         return state
     known = None if book is None else book.record
     columns = segment_columns(folder, record, known)
-    state.files = read_folder(folder, columns, tell)
+    state.files = read_folder(folder, columns, tell, digests)
     state.problems = {part.filename: text for part, text in state.files.problems.items()}
-    owners = state.files.rows.get(
-        Component.PASSAGES if record.codebook is None else Component.NUMBERS
-    )
+    owners = state.files.left(Component.PASSAGES if record.codebook is None else Component.NUMBERS)
     if owners is not None:
         state.numbers = np.ascontiguousarray(owners[:, 0] if owners.ndim > 1 else owners)
     if record.codebook is None:
@@ -263,12 +150,15 @@ def examine_segment(
 
 
 def _judge_flat(state: SegmentState, wanted: set[Component]) -> None:
-    rows = state.files.rows
-    if set(rows) != wanted:
+    files = state.files
+    vectors = files.left(VECTORS[state.record.codec])
+    scales = files.left(Component.SCALES)
+    if vectors is None or any(files.left(component) is None for component in wanted):
         state.fate = "lost"
         return
-    vectors = rows[VECTORS[state.record.codec]]
-    scales = rows.get(Component.SCALES)
+    if files.parts:
+        _keep_intact(state, (VECTORS[state.record.codec], Component.SCALES), {})
+        return
     _check_passages(state, len(vectors))
     if scales is not None and len(scales) != len(vectors):
         state.problems[Component.SCALES.filename] = f"{len(scales)} scales of {len(vectors)} tokens"
@@ -278,44 +168,82 @@ def _judge_flat(state: SegmentState, wanted: set[Component]) -> None:
 
 
 def _judge_clustered(state: SegmentState, book: CodebookState | None) -> None:
-    rows = state.files.rows
-    if not set(_NEEDED) <= set(rows):
+    files = state.files
+    residuals, codes = files.left(Component.RESIDUALS), files.left(Component.CODES)
+    if residuals is None or codes is None or any(files.left(part) is None for part in _NEEDED):
         state.fate = "lost"
         return
-    residuals = rows[Component.RESIDUALS]
-    width = residuals.shape[1]
-    coder = None if book is None else book.coder(state.record.dim, width)
-    if len(residuals) != len(rows[Component.CODES]):
-        state.problems[Component.RESIDUALS.filename] = "has not one residual a code"
-        state.fate = "lost"
-        return
-    _check_passages(state, len(residuals))
-    if state.problems and not set(state.problems) <= {part.filename for part in _LISTS}:
-        state.fate = "lost"
-        return
+    damaged = not set(_NEEDED).isdisjoint(files.parts)
+    if not damaged:
+        if len(residuals) != len(codes):
+            state.problems[Component.RESIDUALS.filename] = "has not one residual a code"
+            state.fate = "lost"
+            return
+        _check_passages(state, len(residuals))
+        if state.problems and not set(state.problems) <= {part.filename for part in _LISTS}:
+            state.fate = "lost"
+            return
+    coder = None if book is None else book.coder(state.record.dim, residuals.shape[1])
     if book is None or coder is None:
-        state.problems["codebook"] = f"codebook {state.record.codebook} is lost or does not fit"
+        state.problems[CODEBOOK] = f"codebook {state.record.codebook} is lost or does not fit"
         state.fate = "lost"
         return
     n_centroids = len(coder.codebook.centroids)
-    if book.problems:
-        state.problems["codebook"] = f"codebook {book.number} is damaged"
-        state.fate = "flat"
-        return
-    codes = rows[Component.CODES]
-    if len(codes) and int(centroids_of(codes).max()) >= n_centroids:
+    centroids = centroids_of(np.asarray(codes))
+    beyond = np.flatnonzero(centroids >= n_centroids)
+    if len(beyond) and not damaged:
         state.problems[Component.CODES.filename] = f"names centroids beyond the last, {n_centroids}"
         state.fate = "lost"
         return
+    if damaged or len(book.bad_centroids):
+        undecoded = np.flatnonzero(np.isin(centroids, book.bad_centroids))
+        more = {Component.CODES.filename: beyond, CODEBOOK: undecoded}
+        _keep_intact(state, (Component.CODES, Component.RESIDUALS), more)
+    if book.problems and state.fate != "lost":
+        state.problems[CODEBOOK] = f"codebook {book.number} is damaged"
+        state.fate = "flat"
+    if state.intact is not None or state.fate == "flat":
+        return
     if not state.problems:
-        lists, words = postings(codes, rows[Component.OFFSETS], n_centroids)
+        lists, words = postings(codes, files.rows[Component.OFFSETS], n_centroids)
         for part, made in ((Component.LISTS, lists), (Component.POSTINGS, words)):
-            if not np.array_equal(rows[part], made):
+            if not np.array_equal(files.rows[part], made):
                 state.problems[part.filename] = "posting lists do not name what the codes do"
     if state.problems:
         state.fate = "lists"
         return
     _settle(state, len(codes))
+
+
+def _keep_intact(
+    state: SegmentState, of_tokens: tuple[Component, ...], damaged: dict[str, Int64]
+) -> None:
+    """Where files are damaged in part: the passages that are not.
+
+    Args:
+        state: the segment.
+        of_tokens: its files that have a row a token.
+        damaged: numbers of tokens that are damaged in other ways, by file.
+    """
+    files, state.fate = state.files, "lost"
+    present = [part for part in of_tokens if files.left(part) is not None]
+    masks = {part: files.bad(part) for part in present}
+    n_tokens = len(masks[present[0]])
+    if any(len(mask) != n_tokens for mask in masks.values()):
+        return
+    tokens = {part.filename: np.flatnonzero(mask) for part, mask in masks.items()}
+    for part in present:  # numbers that scores could not be made of
+        rows = files.left(part)
+        if rows is not None and rows.dtype.kind == "f":
+            good = np.flatnonzero(~masks[part])
+            finite = np.isfinite(rows[good])
+            strange = good[~(finite if finite.ndim == 1 else finite.all(axis=1))]
+            damaged = {**damaged, part.filename: strange}
+    for name, numbers in damaged.items():
+        tokens[name] = np.union1d(tokens.get(name, numbers[:0]), numbers)
+    state.intact = intact_passages(files, tokens, n_tokens)
+    if state.intact is not None and state.intact.passages.any():
+        state.fate = "lists"
 
 
 def _check_passages(state: SegmentState, tokens: int) -> None:

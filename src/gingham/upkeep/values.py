@@ -14,7 +14,8 @@ class UpkeepProgress:
     """How far a check, repair, backup or restore has come.
 
     Attributes:
-        stage: "catalog", "documents", "vectors", "lists", "repairing" or "copying".
+        stage: "catalog", "documents", "vectors", "lists", "repairing", "encoding" or
+            "copying".
         done: steps of the stage that are done.
         total: of the stage; documents, bytes or segments.
     """
@@ -87,12 +88,15 @@ class Repair:
         findings: what was wrong.
         actions: what was done about it, a line each.
         dropped: ids of the documents that the collection has no longer, since their vectors or
-            texts are lost.
+            texts are lost, and were not encoded again.
         aside: the folder that what was broken has been moved to; None where nothing was.
         again: a file of the dropped documents whose texts are intact, for `gingham add`; None where
             there is none.
         left: what a check finds after the repair; empty where all is well.
-        documents: in the collection now.
+        documents: in the collection now: those that were kept and those that were encoded again.
+        kept: how many of them have the vectors that they had.
+        encoded: ids of those whose vectors were lost and have been made anew of their texts.
+        hindrance: why encoding was asked for and could not be done; None where it was done.
     """
 
     path: str
@@ -103,6 +107,9 @@ class Repair:
     again: str | None
     left: tuple[Finding, ...]
     documents: int
+    kept: int
+    encoded: tuple[str, ...] = ()
+    hindrance: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
