@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> Path:
         {"query": toys.queries[e.query_id], "positive": toys.documents[e.positives[0]]}
         for e in toys.examples
     )
-    path = tmp_path / "pairs.jsonl"
+    path = tmp_path / "train.jsonl"  # a name that modules of PyTorch have taken
     path.write_text("\n".join(map(json.dumps, lines)))
     return path
 

@@ -6,6 +6,7 @@ business of `fitting`.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import platform
@@ -57,6 +58,7 @@ _LOGS_A_RUN = 200
 
 def prepare(settings: TrainingSettings) -> None:
     """Seeds, threads, and quiet libraries, for this process."""
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if settings.threads is not None:
@@ -160,9 +162,11 @@ def make_trainer(
     trainer = Trainer(
         model=model,
         args=arguments,
-        train_dataset={table.name: table.rows for table in tables},
+        # Not by their names: losses are put into a module, where "train" and dots are taken.
+        train_dataset={f"table_{i}": table.rows for i, table in enumerate(tables)},
         loss={
-            table.name: make_loss(model, settings, table.loss, gather=world > 1) for table in tables
+            f"table_{i}": make_loss(model, settings, table.loss, gather=world > 1)
+            for i, table in enumerate(tables)
         },
         evaluator=None if dev is None else _evaluator(dev, settings),
     )
