@@ -34,9 +34,8 @@ Adapt = Annotated[
     str | None,
     typer.Option(
         metavar="COLLECTION",
-        help="Adapt this collection's model to its texts, without labels: pairs are made of "
-        "titles, headings and sentences, and the models before and after are compared on "
-        "documents that were held out.",
+        help="Adapt this collection's model to its texts, without labels; before and after are "
+        "compared on documents held out.",
     ),
 ]
 Rounds = Annotated[
@@ -44,8 +43,8 @@ Rounds = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="After training on labels, N rounds of: index with the model, mine hard negatives "
-        "from that index, let the teacher score them, train on the scores.",
+        help="Then N rounds of: index, mine hard negatives, let the teacher score them, train on "
+        "the scores.",
     ),
 ]
 Teachers = Annotated[
