@@ -180,6 +180,8 @@ def train(
 
     With --json one object: output, steps, seconds, loss, best_step, curve (pairs of step and
     nDCG@10), rows, losses, parameters, device, remarks; with --check an array of one object a set.
+    In rounds: output, rounds (number, mining, disagreements, dev, change), chosen; adapting also
+    base, recommended, verdict, pairs, held_out, systems, kinds, change, over_words.
     """
     from gingham import training
 
