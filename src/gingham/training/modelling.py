@@ -119,7 +119,8 @@ def _from_encoder(
         activation_function=torch.nn.Identity(),
         module_input_name="token_embeddings",
     )
-    transformer.document_length = DOCUMENT_LENGTH
+    most = getattr(transformer.config, "max_position_embeddings", DOCUMENT_LENGTH)
+    transformer.document_length = min(DOCUMENT_LENGTH, most)
     transformer.query_expansion = {"strategy": "fixed", "attend": False, "length": QUERY_LENGTH}
     return MultiVectorEncoder(
         modules=[
