@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from gingham.cli.main import app
 
 COMMANDS = ["demo", "add", "search", "explain", "delete", "info", "optimize", "check", "backup"]
-COMMANDS += ["restore", "audit", "evaluate", "train"]
+COMMANDS += ["restore", "audit", "evaluate", "train", "export"]
 
 
 def generator() -> ModuleType:

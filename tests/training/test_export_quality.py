@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -132,7 +133,7 @@ def run(graph: onnx.ModelProto, ids: Any) -> Any:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("smoothed", ["normalised", "all"])
 def test_a_graph_in_eight_bits_gives_nearly_the_same(
-    activation: str, bias: bool, smoothed: str
+    activation: str, bias: bool, smoothed: Literal["normalised", "all"]
 ) -> None:
     graph = small_graph(activation, bias)
     before = graph.SerializeToString()
@@ -240,3 +241,17 @@ def test_the_command(checkpoint: Path, questions: Path, tmp_path: Path) -> None:
     assert record["folder"] == str(tmp_path / "out")
     assert record["quality"][0]["made_up"] is True
     assert "onnx/model.onnx" not in record["files"]
+
+
+def test_without_its_libraries_the_extra_is_named(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gingham.training.exporting as package
+
+    monkeypatch.delitem(vars(package), "export", raising=False)
+    for name in [name for name in sys.modules if name.startswith(package.__name__ + ".")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    done = CliRunner().invoke(app, ["export", str(checkpoint), str(tmp_path / "x"), "--only=fp32"])
+    assert done.exit_code == 2
+    assert done.stderr == "error: exporting a model needs onnx: pip install 'gingham[train]'\n"

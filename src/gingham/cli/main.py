@@ -25,6 +25,7 @@ from gingham.cli import (
     demo,
     evaluate,
     explain,
+    export,
     info,
     optimize,
     restore,
@@ -108,6 +109,7 @@ for _command, _examples in (
     (restore.restore, restore.EXAMPLES),
     (audit.audit, audit.EXAMPLES),
     (evaluate.evaluate, evaluate.EXAMPLES),
+    (export.export, export.EXAMPLES),
     (train.train, train.EXAMPLES),
 ):
     app.command(epilog=_epilog(_examples))(guarded(_command))

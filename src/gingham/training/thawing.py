@@ -154,15 +154,18 @@ class _Graph:
         steps, scale = self.constants[node.input[1]], self.constants[node.input[3]]
         matrix = (steps * scale).astype(np.float32)
         bias = self._bias_after(node)
-        # quantised ← scaled ← the value, which was smoothed or shifted where a constant met it.
+        # quantised ← scaled ← the value, which was smoothed and shifted where constants met it.
         value = self._makers[self._makers[node.input[0]].input[0]].input[0]
-        before = self._makers[value]
-        constant = next((self.constants[n] for n in before.input if n in self.constants), None)
-        if before.op_type == "Mul" and constant is not None and constant.shape == (len(matrix),):
-            matrix = matrix * constant[:, None]
-        elif before.op_type == "Add" and constant is not None and constant.size == 1:
-            # What the shift adds to the product was taken off the bias.
-            bias = bias + float(constant.reshape(-1)[0]) * matrix.sum(0)
+        while (before := self._makers[value]).op_type in ("Mul", "Add"):
+            constant = next((self.constants[n] for n in before.input if n in self.constants), None)
+            if constant is None or constant.size not in (1, len(matrix)):
+                break
+            entries = np.broadcast_to(constant.reshape(-1), len(matrix))
+            if before.op_type == "Mul":
+                matrix = matrix * entries[:, None]
+            else:  # what the shift adds to the product was taken off the bias
+                bias = bias + entries @ matrix
+            value = next(name for name in before.input if name not in self.constants)
         return matrix, bias.astype(np.float32)
 
     def _bias_after(self, node: Any) -> Float32:

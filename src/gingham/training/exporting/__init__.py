@@ -7,6 +7,8 @@ float32 and in eight bits, both are compared with PyTorch, and what eight bits c
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from gingham.errors import MissingDependencyError
+
 if TYPE_CHECKING:
     from gingham.training.exporting.exporting import export
     from gingham.training.exporting.values import Exported, Parity, Quality, Turned
@@ -26,7 +28,12 @@ def __getattr__(name: str) -> object:
     """Import a public name (PEP 562): this package alone loads no PyTorch."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"exporting a model needs {error.name}: pip install 'gingham[train]'"
+        ) from error
     globals()[name] = value
     return value
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,7 @@ class Quantisation:
 
     levels: int = 90
     smoothing: float = 0.5
-    smoothed: str = "normalised"
+    smoothed: Literal["normalised", "all"] = "all"
     rounding: Rounding = field(default_factory=Rounding)
     kept: frozenset[str] = frozenset()
 

@@ -32,7 +32,7 @@ class Rounding:
     """
 
     compensated: bool = True
-    damping: float = 0.01
+    damping: float = 0.1
     clipping: float = 1.0
 
 
