@@ -65,6 +65,8 @@ def thaw(folder: Path, output: Path) -> None:
     import torch
     from transformers import BertConfig, BertModel
 
+    from gingham.training.exporting.loading import quiet
+
     graph_file = load_checkpoint(folder, "int8").onnx
     try:
         config = BertConfig.from_pretrained(folder)
@@ -87,7 +89,8 @@ def thaw(folder: Path, output: Path) -> None:
             shutil.copy2(entry, output / entry.name)
         elif entry.name != "onnx":
             shutil.copytree(entry, output / entry.name, dirs_exist_ok=True)
-    bert.save_pretrained(output)
+    with quiet():
+        bert.save_pretrained(output)
 
 
 def _weights(graph_file: Path, layers: int) -> Iterator[tuple[str, Float32]]:
