@@ -75,7 +75,7 @@ def _usage() -> str:
     return """```python
 import gingham
 
-docs = gingham.open("docs.gingham", model="THIS FOLDER")
+docs = gingham.open("docs.gingham", "THIS FOLDER")
 docs.add(["The moon pulls at the sea."])
 print(docs.search("why is there a tide?"))
 ```
