@@ -109,6 +109,23 @@ def test_a_step_is_done_once_and_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step"]
 
 
+def test_a_folder_may_have_its_name_while_it_is_made(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def make(draft: Path) -> None:
+        seen.append(draft.name)
+        (draft / "file").touch()
+
+    for _ in range(2):
+        finish(tmp_path / "step", make, called="model")
+        assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+            "step",
+            "step/file",
+        ]
+        (tmp_path / "step.partial").mkdir()  # a process that died here left it
+    assert seen == ["model"]
+
+
 def test_a_folder_says_what_it_was_begun_with(tmp_path: Path) -> None:
     begin(tmp_path / "work", {"rounds": 2, "ranks": (1, 2)}, "this training")
     begin(tmp_path / "work", {"ranks": (1, 2), "rounds": 2}, "this training")

@@ -44,7 +44,13 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def test_rounds_with_a_teacher(data: Path, backbone: Path, tmp_path: Path) -> None:
+def test_rounds_with_a_teacher(
+    data: Path,
+    backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     output = tmp_path / "model"
     command = (data, "--from", backbone, "-o", output, *QUICK, "--hold-out", "0.2")
     mining = ("--ranks", "1-20", "--mined", "3", "--margin", "0")
@@ -56,6 +62,13 @@ def test_rounds_with_a_teacher(data: Path, backbone: Path, tmp_path: Path) -> No
     assert lines[2].rstrip().endswith("%")
     assert lines[-1].startswith(f"{output}: the model of round ")
     assert gingham.Encoder(output, threads=1).dim == 16
+    card = (output / "README.md").read_text()
+    assert "\n# model\n" in card  # named as the output is
+    # What the card says of gingham works.
+    monkeypatch.chdir(tmp_path)
+    code = card.split("```python\n")[1].split("```")[0].replace("THIS FOLDER", str(output))
+    exec(compile(code, "README.md", "exec"), {})
+    assert "The moon pulls" in capsys.readouterr().out
     # Once more it only reads what it came to.
     record = json.loads(
         done(invoke(*command, *mining, "--rounds", "1", "--teacher", "bm25", "--json"))

@@ -205,7 +205,8 @@ class _Run:
         def make(draft: Path) -> None:
             self.train(settings, sets, self.dev, draft, progress=tell)
 
-        finish(_folder(self.work, number) / _MODEL, make)
+        # The model card has the name of the folder that will be taken over.
+        finish(_folder(self.work, number) / _MODEL, make, called=self.work.parent.name)
 
     def _mine(self, one: TrainingSet, model: Path, own: Path, number: int) -> TrainingSet:
         if not (own / "mined").exists():

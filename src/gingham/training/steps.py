@@ -30,26 +30,29 @@ def silent(step: Step) -> None:
     """Tell nobody how far it is."""
 
 
-def finish(folder: Path, make: Callable[[Path], None]) -> None:
+def finish(folder: Path, make: Callable[[Path], None], *, called: str | None = None) -> None:
     """Make a folder, unless it is there.
 
     Args:
         folder: what will be there when this returns.
         make: given a folder that exists, empty or as an earlier attempt left it; fills it.
+        called: the name that the folder has while it is made, for what writes its name down.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    if folder.exists():
-        return
-    draft = folder.with_name(folder.name + _PARTIAL)
-    with _writing(draft):
-        draft.mkdir(parents=True, exist_ok=True)
-    make(draft)
-    with _writing(folder):
-        _flush(draft)
-        draft.rename(folder)
-        _flush(folder.parent)
+    partial = folder.with_name(folder.name + _PARTIAL)
+    if not folder.exists():
+        draft = partial if called is None else partial / called
+        with _writing(draft):
+            draft.mkdir(parents=True, exist_ok=True)
+        make(draft)
+        with _writing(folder):
+            _flush(draft)
+            draft.rename(folder)
+            _flush(folder.parent)
+    with contextlib.suppress(OSError):
+        partial.rmdir()
 
 
 def begin(folder: Path, settings: Mapping[str, Any], what: str) -> None:
