@@ -88,7 +88,7 @@ def fit(
     final = Path(os.path.abspath(output))
     folder = final / FOLDER
     record = make_record(settings, sets, dev)
-    with trainer.first_process_first() as is_first:
+    with trainer.first_process_first(settings) as is_first:
         finished = begin_or_continue(folder, record)
     if finished is not None:
         return from_json(final, finished)

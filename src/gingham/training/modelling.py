@@ -60,6 +60,9 @@ def build_model(
     if not late or wanted != dense.linear.out_features:
         _new_projection(model, wanted, settings, documents)
     _set_dropout(_encoder(model), settings.dropout)
+    for name, parameter in _encoder(model).named_parameters():
+        if name.startswith("pooler."):  # of one vector a text: no token vector depends on it
+            parameter.requires_grad_(False)
     if settings.freeze_layers:
         _freeze(_encoder(model), settings.freeze_layers)
     if settings.lora_rank:

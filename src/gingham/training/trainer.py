@@ -288,9 +288,10 @@ def save(trainer: Trainer, folder: Path) -> None:
 
 
 @contextmanager
-def first_process_first() -> Iterator[bool]:
+def first_process_first(settings: TrainingSettings) -> Iterator[bool]:
     """Whether this is the first of several processes; the others wait until it is through."""
-    state = PartialState()
+    # Made for the first time here: told of no CPU, it would take no notice of other processes.
+    state = PartialState(cpu=settings.device == "cpu" or not torch.cuda.is_available())
     with state.main_process_first():
         yield state.is_main_process
 
