@@ -7,7 +7,9 @@ ADAPTER is `gingham`, `fast_plaid` or `tachiom`: the module ADAPTER_adapter.py b
 by its own interpreter. DATA_FOLDER is as `harness.py` describes it; a small one will do. Each
 system builds two indexes, the second of the same passages in another order. Then, on a copy
 each time, one file is damaged and the index is opened and asked in a child process that has 60
-seconds and 8 GiB.
+seconds and 8 GiB. Builds are killed with SIGKILL, and so is adding the last fifth of the passages
+to an index of the others, where a system can do that; right is then what it answered before or
+answers after.
 
 What may come: an error that names the file or says that it is damaged; another exception; an answer
 as before; a wrong answer; a signal; no end. gingham has checksums that a search does not read:
@@ -54,6 +56,7 @@ _SAYS_SO = re.compile(
     re.IGNORECASE,
 )
 _CLASSES = {"gingham": "Gingham", "fast_plaid": "FastPlaid", "tachiom": "Tachiom"}
+_ADDING = ("gingham", "fast_plaid")  # to an index that is there
 _BITS = {"gingham": 4, "fast_plaid": 4, "tachiom": 2}
 Damage = Callable[[Path], object]
 
@@ -152,6 +155,42 @@ class System:
         peer = self.make(folder, 1)
         peer.build(peer.prepare_passages(passages), _BITS[self.name], {})
 
+    def begin(self, folder: Path) -> None:
+        """An index of the first four fifths of the passages."""
+        folder.mkdir(parents=True, exist_ok=True)
+        peer = self.make(folder, 1)
+        peer.build(peer.prepare_passages(self._part(0, self._four_fifths)), _BITS[self.name], {})
+
+    def add_rest(self, folder: Path, *, compress: bool = True) -> None:
+        """The last fifth; a line is printed when it begins, and when it is done."""
+        peer = self.make(folder, 1)
+        prepared = peer.prepare_passages(self._part(self._four_fifths, len(self.passages)))
+        if self.name == "gingham":
+            ids = [str(self._four_fifths + int(id)) for id in prepared[1]]
+            with peer._library.open(folder, threads=1) as collection:
+                print("begin", flush=True)
+                collection.add(prepared[0], ids=ids)
+                if compress:
+                    collection.optimize()
+        else:
+            peer.open()
+            print("begin", flush=True)
+            # Else it makes an index of less than 1000 passages anew.
+            peer._index.update(documents_embeddings=prepared, start_from_scratch=0)
+        print("done", flush=True)
+
+    @property
+    def _four_fifths(self) -> int:
+        return len(self.passages) * 4 // 5
+
+    def _part(self, first: int, last: int) -> Any:
+        import harness
+
+        offsets = self.passages.offsets[first : last + 1]
+        rows = slice(int(offsets[0]), int(offsets[-1]))
+        parts = (self.passages.values[rows], offsets - offsets[0], self.passages.token_ids[rows])
+        return harness.Passages(*parts)
+
     def ask(self, folder: Path) -> tuple[list[list[int]], str]:
         """Answers of an index, and what `verify` says, where there is such a thing."""
         peer = self.make(folder, 1)
@@ -244,7 +283,7 @@ def inside(name: str, data: Path, flips: int, kills: int, out: Path) -> None:
         def write() -> None:
             out.write_text(json.dumps({"counts": dict(counts), "examples": examples}))
 
-        def note(group: str, file: str, folder: Path) -> None:
+        def note(group: str, file: str, folder: Path, right: list[Any] = right) -> None:
             end, said = system.judged(folder, right)
             counts[f"{group}|{end}"] += 1
             said = said.replace(str(folder), "")[:120]
@@ -267,15 +306,61 @@ def inside(name: str, data: Path, flips: int, kills: int, out: Path) -> None:
             started.wait()
             (room / "copy").mkdir(exist_ok=True)
             note("killed while building", "-", room / "copy")
+        if name in _ADDING and kills:
+            _kill_adds(system, name, data, room, kills, note)
         write()
     finally:
         shutil.rmtree(room, ignore_errors=True)
 
 
+def _kill_adds(
+    system: System,
+    name: str,
+    data: Path,
+    room: Path,
+    kills: int,
+    note: Callable[[str, str, Path, list[Any]], None],
+) -> None:
+    """At equal distances over the time that adding took, counted from where it began."""
+    _elsewhere(name, data, room / "begun", "begin").wait()
+    right = [system.fate(room / "begun")]
+    took = 0.0
+    for what in ("add", "add flat") if name == "gingham" else ("add",):
+        shutil.copytree(room / "begun", room / what)
+        started = _elsewhere(name, data, room / what, what)
+        _line(started)
+        begun = time.monotonic()
+        _line(started)
+        took = max(took, time.monotonic() - begun)
+        started.wait()
+        right.append(system.fate(room / what))
+    if any(kind != "answer" for kind, _ in right):
+        raise RuntimeError(f"a healthy index of {name}: {right}")
+    for kill in range(kills):
+        shutil.rmtree(room / "copy", ignore_errors=True)
+        shutil.copytree(room / "begun", room / "copy")
+        started = _elsewhere(name, data, room / "copy", "add")
+        _line(started)
+        time.sleep(took * (kill + 0.5) / kills)
+        started.kill()
+        started.wait()
+        note("killed while adding", "-", room / "copy", [value[0] for _, value in right])
+
+
+def _line(process: subprocess.Popen[bytes]) -> None:
+    """Wait for "begin" or "done" among what a library prints."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() in (b"begin", b"done"):
+            return
+    raise RuntimeError("a healthy index could not be added to")
+
+
 def _elsewhere(name: str, data: Path, folder: Path, what: str) -> subprocess.Popen[bytes]:
     arguments = ["--inside", name, "--data", str(data), "--build", what, "--folder", str(folder)]
     return subprocess.Popen(
-        [sys.executable, str(Path(__file__)), *arguments], stdout=subprocess.DEVNULL
+        [sys.executable, str(Path(__file__)), *arguments],
+        stdout=subprocess.PIPE if what.startswith("add") else subprocess.DEVNULL,
     )
 
 
@@ -310,13 +395,18 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=8, help="killed builds of a system")
     parser.add_argument("--out", type=Path, help="where the counts go, as JSON")
     parser.add_argument("--inside", choices=_CLASSES, help=argparse.SUPPRESS)
-    parser.add_argument("--build", choices=("build", "reverse", "flat"), help=argparse.SUPPRESS)
+    builds = ("build", "reverse", "flat", "begin", "add", "add flat")
+    parser.add_argument("--build", choices=builds, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.build:
         system = System(given.inside, given.data)
         if given.build == "flat":
             system.add_only(given.folder)
+        elif given.build == "begin":
+            system.begin(given.folder)
+        elif given.build.startswith("add"):
+            system.add_rest(given.folder, compress=given.build == "add")
         else:
             system.build(given.folder, reverse=given.build == "reverse")
         return
