@@ -151,10 +151,15 @@ def test_each_round_starts_where_it_is_told(model: Path, tmp_path: Path) -> None
     seen: list[tuple[str, str, bool]] = []
 
     def train(
-        settings: TrainingSettings, sets: Sequence[object], dev: object, draft: Path, **_: object
+        settings: TrainingSettings,
+        sets: Sequence[object],
+        dev: object,
+        draft: Path,
+        **options: object,
     ) -> None:
         first = sets[0].examples[0]  # type: ignore[attr-defined]
         seen.append((settings.backbone, settings.loss, first.scores is not None))
+        options["remark"]("a remark")  # type: ignore[operator]
         shutil.copytree(model, draft, dirs_exist_ok=True)
 
     mining = MiningSettings(ranks=(1, 30), per_query=4, margin=None)
@@ -166,7 +171,17 @@ def test_each_round_starts_where_it_is_told(model: Path, tmp_path: Path) -> None
         output = tmp_path / name
         recipe = RecipeSettings(1, (parse_teacher(teachers),) if teachers else (), mining, restart)
         settings = TrainingSettings(backbone=str(model), loss=loss, threads=1)  # type: ignore[arg-type]
-        report = run_recipe(settings, recipe, [a_set("one", 1)], None, output, train=train)  # type: ignore[arg-type]
+        told: list[str] = []
+        report = run_recipe(
+            settings,
+            recipe,
+            [a_set("one", 1)],
+            None,
+            output,
+            train=train,  # type: ignore[arg-type]
+            remark=told.append,
+        )
+        assert told == ["round 0: a remark", "round 1: a remark"]
         assert report.chosen == 1
         assert report.rounds[1].dev is None
     last = str(tmp_path / "follow" / "training" / "round-0" / "model")

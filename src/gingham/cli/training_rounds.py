@@ -156,6 +156,7 @@ def train_in_rounds(
             dev,
             output,
             progress=lambda step: steps(step.what, step.done, step.total, step.remark),
+            remark=lambda line: _note(steps, line),
         )
     if json:
         console.write_json({"output": os.fspath(output), **as_record(report)})
@@ -183,11 +184,17 @@ def adapt(
             recipe=recipe,
             base=base,
             progress=lambda step: steps(step.what, step.done, step.total, step.remark),
+            remark=lambda line: _note(steps, line),
         )
     if json:
         console.write_json(_adapted_record(adapted))
         return
     _write_adapted(adapted)
+
+
+def _note(steps: console.Steps, line: str) -> None:
+    steps.end()
+    console.note(line)
 
 
 def write_rounds(report: RecipeReport) -> None:

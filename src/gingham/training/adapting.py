@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -103,6 +103,7 @@ def adapt(
     base: str | None = None,
     train: Fit = fit,
     progress: ProgressCallback | None = None,
+    remark: Callable[[str], None] | None = None,
 ) -> Adapted:
     """Adapt a collection's model to its texts, and say honestly whether that helped.
 
@@ -118,6 +119,7 @@ def adapt(
         base: the model to start from and to compare with; the collection's own if None.
         train: in place of `fit`.
         progress: told how far it has come.
+        remark: told what should be known of a training.
 
     Raises:
         InputError: the texts give too few pairs, or the output was begun with something else.
@@ -148,6 +150,7 @@ def adapt(
             final,
             train=train,
             progress=report,
+            remark=remark,
         )
         evaluation = measure(
             as_test(to_test, pairing.searched, asked.seed),

@@ -84,6 +84,7 @@ def run_recipe(
     teacher: Callable[[TrainingSet], Teacher] | None = None,
     train: Fit = fit,
     progress: ProgressCallback | None = None,
+    remark: Callable[[str], None] | None = None,
 ) -> RecipeReport:
     """Train in rounds, and leave the best model in `output`.
 
@@ -99,6 +100,7 @@ def run_recipe(
             its scores should be in its name: that is all a continued run can compare.
         train: in place of `fit`.
         progress: told how far it has come.
+        remark: told what should be known of a training.
 
     Raises:
         InputError: the folder was begun with something else, or mining finds nothing.
@@ -119,7 +121,7 @@ def run_recipe(
             return read_report(work / REPORT, final)
         if open_one is not None and not (_folder(work, recipe.rounds) / _MODEL).exists():
             open_one(sets[0])  # what cannot be loaded should be known before hours of training
-        run = _Run(settings, recipe, sets, dev, work, open_one, train, progress or silent)
+        run = _Run(settings, recipe, sets, dev, work, open_one, train, progress or silent, remark)
         rounds = [run.first(), *(run.further(number) for number in range(1, recipe.rounds + 1))]
         report = run.report(final, rounds)
         _take_over(_folder(work, report.chosen) / _MODEL, final)
@@ -140,6 +142,7 @@ class _Run:
     open_teacher: Callable[[TrainingSet], Teacher] | None
     train: Fit
     progress: ProgressCallback
+    remark: Callable[[str], None] | None
 
     def first(self) -> Round:
         """Train on the labels."""
@@ -202,8 +205,12 @@ class _Run:
             remark = f"step {now.step:,} of {now.steps:,}{loss}{dev}"
             self.progress(Step(f"round {number}: training", now.step, now.steps, remark))
 
+        def remark(line: str) -> None:
+            if self.remark is not None:
+                self.remark(f"round {number}: {line}")
+
         def make(draft: Path) -> None:
-            self.train(settings, sets, self.dev, draft, progress=tell)
+            self.train(settings, sets, self.dev, draft, progress=tell, remark=remark)
 
         # The model card has the name of the folder that will be taken over.
         finish(_folder(self.work, number) / _MODEL, make, called=self.work.parent.name)
