@@ -58,6 +58,7 @@ def test_a_run(data: Path, tmp_path: Path, calls: list[tuple[Any, ...]]) -> None
     assert "held out: " in result.stderr
     assert "a remark" in result.stderr
     assert remark_of(PROGRESS) in result.stderr
+    assert result.stderr.count("share a positive") == 0
     [(settings, sets, dev, _, _)] = calls
     assert (settings.backbone, settings.loss, settings.dim) == ("some/bert", "pairwise", 24)
     assert (settings.lora_rank, settings.bf16, settings.dropout) == (8, True, 0.1)

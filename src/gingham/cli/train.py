@@ -240,7 +240,7 @@ def train(
     if _is_first():
         for one in counts:
             console.note(console.harmless(one.line()))
-        for remark in remarks:
+        for remark in remarks if recipe is not None else ():  # else `fit` tells
             console.note(remark)
     if recipe is not None:
         in_rounds.train_in_rounds(settings, recipe, sets, dev_set, output or "", json=json)
@@ -269,7 +269,10 @@ def remark_of(now: TrainingProgress) -> str:
     parts = [f"step {now.step:,} of {now.steps:,}"]
     if now.loss is not None:
         parts.append(f"loss {now.loss:.4f}")
-    parts.append(f"{now.steps_per_second:.2f} steps/s")
+    if now.steps_per_second >= 1:
+        parts.append(f"{now.steps_per_second:.2f} steps/s")
+    elif now.steps_per_second > 0:
+        parts.append(f"{1 / now.steps_per_second:.1f} s a step")
     if now.seconds_left is not None:
         parts.append(f"{duration(now.seconds_left)} left")
     if now.dev is not None:

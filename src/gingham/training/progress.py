@@ -14,8 +14,8 @@ class TrainingProgress:
         step: updates made.
         steps: updates in all.
         loss: the mean of the last few steps; None before there is one.
-        steps_per_second: of this process so far.
-        seconds_left: at that speed, without measurements; None before the first step.
+        steps_per_second: of this process so far, measurements and checkpoints not counted.
+        seconds_left: at that speed; None where it is not known.
         dev: nDCG@10 on the dev set when it was last measured; None before.
     """
 
@@ -30,6 +30,6 @@ class TrainingProgress:
 class Progress(Protocol):
     """Called after every step."""
 
-    def __call__(self, now: TrainingProgress) -> None:
+    def __call__(self, now: TrainingProgress, /) -> None:
         """Show it, or not."""
         ...

@@ -57,14 +57,15 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self._progress = progress
         self._stop_requested = stop_requested
         self._on_epoch = on_epoch
-        self._started = time.monotonic()
-        self._first_step = 0
+        self._mark = time.monotonic()
+        self._busy = 0.0
+        self._done = 0
         self._loss: float | None = None
         self._dev: float | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Take up the log of an interrupted run where its checkpoint ends."""
-        self._started, self._first_step = time.monotonic(), state.global_step
+        self._mark = time.monotonic()
         curve = dev_curve(state.log_history)
         self._dev = curve[-1][1] if curve else None
         if state.is_world_process_zero:
@@ -76,6 +77,8 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Measure at the end, stop when asked, tell of progress."""
+        now = time.monotonic()
+        self._busy, self._done, self._mark = self._busy + now - self._mark, self._done + 1, now
         if self._measures and state.global_step >= state.max_steps:
             control.should_evaluate = True
         if self._progress is not None and state.is_world_process_zero:
@@ -83,6 +86,10 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         if self._stop_requested():
             control.should_save = True
             control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The time that a checkpoint took is no step's."""
+        self._mark = time.monotonic()
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
@@ -95,6 +102,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Keep what was measured as a checkpoint, and stop where it no longer gets better."""
+        self._mark = time.monotonic()
         curve = dev_curve(state.log_history)
         self._dev = curve[-1][1] if curve else None
         if state.global_step == 0:
@@ -104,10 +112,8 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
 
     def _now(self, state: Any) -> TrainingProgress:
-        done = state.global_step - self._first_step
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        rate = done / seconds
-        left = (state.max_steps - state.global_step) / rate if done else None
+        rate = self._done / max(self._busy, 1e-9)
+        left = (state.max_steps - state.global_step) / rate
         return TrainingProgress(
             state.global_step, state.max_steps, self._loss, rate, left, self._dev
         )
