@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -19,11 +21,12 @@ import gingham
 from clustering import queries, topic_vectors
 from damaging import EVERYTHING, copied, files_of, without
 from gingham.codec import training
-from gingham.index.blocks import BLOCK, BlockSums, block_range, n_blocks
+from gingham.index.blocks import BLOCK, BlockSums, UInt32, block_range, n_blocks
 from gingham.index.catalog import content_digest
-from gingham.index.layout import Component
+from gingham.index.layout import Component, MappedArray
 from gingham.index.snapshot import Snapshot
 from gingham.index.writer import IndexWriter, NewDocument
+from gingham.upkeep import files, salvaging
 from golden import make as golden
 
 COUNTS = [1 + i % 3 for i in range(900)]  # passages a document
@@ -225,6 +228,35 @@ def test_several_files_at_once(large: Path, tmp_path: Path) -> None:
         assert answers_at(path) == without(before, expected)
 
 
+def test_a_disk_that_cannot_read_some_blocks(
+    large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read around, never looked at through a mapping, where that would end the process."""
+    path = copied(large / "clustered", tmp_path / "c")
+    before = answers_at(path)
+    [file] = path.glob("segments/*/residuals.u8")
+    expected = touched(path, file.name, {3, 4})
+    compare, read = files._compare, salvaging._read
+
+    def failing(mapped: MappedArray, tell: files.Tell) -> UInt32:
+        if mapped.path == file:
+            raise OSError(errno.EIO, "Input/output error")
+        return compare(mapped, tell)
+
+    def some(opened: Any, start: int, stop: int) -> bytes:
+        unread = opened.name == str(file) and start // BLOCK in (2, 3)
+        return b"" if unread else read(opened, start, stop)
+
+    monkeypatch.setattr(files, "_compare", failing)
+    monkeypatch.setattr(salvaging, "_read", some)
+    [finding] = gingham.check(path).findings
+    assert finding.problem.startswith("cannot be read: Input/output error; of its")
+    assert finding.problem.endswith("2 are damaged: 3–4")
+    done = gingham.repair(path)
+    assert (set(done.dropped), done.left) == (expected, ())
+    assert answers_at(path) == without(before, expected)
+
+
 @pytest.mark.parametrize("kind", ["clustered", "bits_8"])
 def test_damaged_centroids_cost_the_passages_that_were_coded_with_them(
     large: Path, tmp_path: Path, kind: str
@@ -261,11 +293,11 @@ def test_damaged_centroids_cost_the_passages_that_were_coded_with_them(
 
 def test_checksums_take_a_thousandth(large: Path) -> None:
     for kind in KINDS:
-        files = files_of(large / kind)
-        own = sum(len(c) for name, c in files.items() if name.endswith("checksums.u32"))
-        rest = sum(len(c) for name, c in files.items() if "/" in name) - own
-        folders = {name.rpartition("/")[0] for name in files if "/" in name}
-        assert own <= rest / 1024 + 4 * len(files) + 64 * 9 * len(folders)
+        found = files_of(large / kind)
+        own = sum(len(c) for name, c in found.items() if name.endswith("checksums.u32"))
+        rest = sum(len(c) for name, c in found.items() if "/" in name) - own
+        folders = {name.rpartition("/")[0] for name in found if "/" in name}
+        assert own <= rest / 1024 + 4 * len(found) + 64 * 9 * len(folders)
 
 
 def test_opening_and_searching_read_none(large: Path, tmp_path: Path) -> None:
