@@ -13,7 +13,7 @@ from gingham.errors import InputError, LockedError
 from gingham.training import rescoring
 from gingham.training.examples import Example, TrainingSet
 from gingham.training.rescoring import Disagreement, disagreement, rescore
-from gingham.training.steps import alone, begin, finish
+from gingham.training.steps import alone, begin, check_new, finish
 
 DOCUMENTS = {id: id * length for length, id in enumerate("abcdefgh", 1)}
 EXAMPLES = [
@@ -147,3 +147,22 @@ def test_one_process_works_in_a_folder(tmp_path: Path) -> None:
         pass
     with alone(tmp_path):
         pass
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    output, work = tmp_path / "model", tmp_path / "model" / "training"
+    check_new(output, work)
+    (output / "adapting").mkdir(parents=True)
+    work.mkdir()
+    check_new(output, work)
+    (work / "run.json").touch()  # of a training without rounds
+    with pytest.raises(InputError, match="holds another training"):
+        check_new(output, work)
+    (work / "run.json").unlink()
+    (output / "thesis.txt").touch()
+    with pytest.raises(InputError, match=r"holds thesis\.txt"):
+        check_new(output, work)
+    begin(work, {}, "this training")
+    check_new(output, work)
+    with pytest.raises(InputError, match="is a file"):
+        check_new(output / "thesis.txt", output / "thesis.txt" / "training")

@@ -43,7 +43,7 @@ from gingham.training.measuring import (
 from gingham.training.recipe import Fit, RecipeSettings, run_recipe
 from gingham.training.recipe_report import RecipeReport
 from gingham.training.settings import TrainingSettings
-from gingham.training.steps import ProgressCallback, alone, begin, finish, silent
+from gingham.training.steps import ProgressCallback, alone, begin, check_new, finish, silent
 from gingham.training.stored_texts import stored_documents
 from gingham.training.thawing import trainable
 
@@ -131,6 +131,7 @@ def adapt(
     asked, rounds = settings or TrainingSettings(), recipe or RecipeSettings(rounds=0)
     with collections.open(collection, base, threads=asked.threads, read_only=True) as opened:
         encoder = Encoder(base, threads=asked.threads) if base is not None else opened.encoder
+    check_new(final, work)
     with alone(work):
         made_with = {
             "collection": os.path.abspath(collection),

@@ -34,7 +34,7 @@ from gingham.training.recipe_report import (
 from gingham.training.rescoring import Disagreement, disagreement, rescore
 from gingham.training.run_record import make_record
 from gingham.training.settings import TrainingSettings
-from gingham.training.steps import ProgressCallback, alone, begin, finish, silent
+from gingham.training.steps import ProgressCallback, alone, begin, check_new, finish, silent
 from gingham.training.teachers import Teacher, TeacherSpec, open_teacher
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def run_recipe(
         remark: told what should be known of a training.
 
     Raises:
-        InputError: the folder was begun with something else, or mining finds nothing.
+        InputError: the folder was begun with or holds something else, or mining finds nothing.
         LockedError: another process works in the folder.
         ModelError: a model cannot be loaded.
     """
@@ -113,6 +113,7 @@ def run_recipe(
         )
     final = Path(os.path.abspath(output))
     work, open_one = final / FOLDER, teacher or _opener(recipe, settings)
+    check_new(final, work)
     with alone(work):
         record = make_record(settings, sets, dev)
         asked = {**record.settings, **_recipe_record(recipe, teacher)}

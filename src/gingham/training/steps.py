@@ -24,6 +24,8 @@ ProgressCallback = Callable[[Step], None]
 _PARTIAL = ".partial"
 _RECORD = "begun.json"
 _LOCK = ".lock"
+# Folders that adapting works in beside the training it asks for.
+_OTHERS = ("adapting",)
 
 
 def silent(step: Step) -> None:
@@ -82,6 +84,29 @@ def begin(folder: Path, settings: Mapping[str, Any], what: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         draft.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+
+
+def check_new(output: Path, work: Path) -> None:
+    """See that a folder is new, or was begun by the work that goes on in it.
+
+    Args:
+        output: where the result goes.
+        work: the folder in it that `begin` keeps its record in.
+
+    Raises:
+        InputError: it is a file, or holds something else.
+    """
+    if (work / _RECORD).exists() or not os.path.lexists(output):
+        return
+    if not output.is_dir():
+        raise InputError(f"{output} is a file: name a new folder")
+    others = [path.name for path in output.iterdir() if not path.name.startswith(".")]
+    strangers = sorted(set(others) - {work.name, *_OTHERS})
+    if strangers or (work / "run.json").exists():
+        raise InputError(
+            f"{output} holds {strangers[0] if strangers else 'another training'}, which is none of "
+            "this: name a new folder"
+        )
 
 
 @contextlib.contextmanager
