@@ -22,8 +22,11 @@ QUERY, DOCUMENT = ["why does the tide rise?"], ["The moon, and the sea."]
 def build_model(settings: TrainingSettings, documents: list[str] | None = None) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import torch
+
         from gingham.training import modelling
 
+        torch.set_num_threads(1)  # many small operations: threads only wait for each other
         return modelling.build_model(settings, TEXTS if documents is None else documents)
 
 
