@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import string
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,7 @@ from encoder.test_parity import TEXTS, load_oracle
 from gingham import Encoder, InputError, ModelError
 from gingham.training.exporting import Exported, export
 from gingham.training.exporting.bert_graph import read_bert
+from gingham.training.exporting.folder import recover
 from gingham.training.thawing import thaw
 from training.tiny_models import HIDDEN, make_backbone, make_model
 
@@ -267,6 +271,21 @@ def test_a_folder_is_replaced_only_on_demand(checkpoint: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="is the checkpoint itself"):
         exported(target, target, force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "out"]
+
+
+def test_what_killed_exports_left_is_put_away(checkpoint: Path, tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name in (f".out.{dead.pid}.part", f".out.{os.getpid()}.0.part", ".out.notes"):
+        (tmp_path / name).mkdir()
+    # Killed after the old model was set aside, before the new one had its name.
+    shutil.copytree(checkpoint, tmp_path / f".out.{dead.pid}.old")
+    alive = tmp_path / f".out.{os.getppid()}.part"
+    alive.mkdir()
+    recover(tmp_path / "out")
+    assert (tmp_path / "out" / "modules.json").is_file()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"out", alive.name, f".out.{os.getpid()}.0.part", ".out.notes"}
 
 
 def test_a_graph_that_is_not_the_model_is_not_written(

@@ -99,6 +99,7 @@ def export(
         SourceError: a folder to check on cannot be read.
     """
     target = Path(os.path.abspath(output))
+    folder.recover(target)
     folder.check_output(target, os.fspath(checkpoint), force)
     _check_arguments(only, allow, calibration)
     tell = progress or _silent

@@ -70,6 +70,7 @@ def draft_of(output: Path) -> Iterator[Path]:
     aside = output.with_name(f".{output.name}.{os.getpid()}.old")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        recover(output)
         shutil.rmtree(draft, ignore_errors=True)  # of a killed process that had our number
         draft.mkdir()
         yield draft
@@ -88,6 +89,34 @@ def draft_of(output: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def recover(output: Path) -> None:
+    """Put away what killed exports left beside `output`: drafts, and a model that was set aside.
+
+    A model that was set aside gets its name back where nothing took it.
+    """
+    for left in sorted(output.parent.glob(f".{output.name}.*")):
+        number, _, kind = left.name.removeprefix(f".{output.name}.").partition(".")
+        if kind not in ("part", "old") or not number.isdecimal() or _lives(int(number)):
+            continue
+        if kind == "old" and not output.exists():
+            left.rename(output)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    """Whether there is such a process, as far as can be told."""
+    if os.name != "posix":  # elsewhere the question itself would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # another user's
+    return True
 
 
 def save_torch(model: Any, checkpoint: str, folder: Path) -> None:
