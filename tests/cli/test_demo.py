@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,28 @@ def test_interrupted_run_is_continued(run: Run) -> None:
     with gingham.open("d.gingham") as opened:
         opened.delete(["timeit.timeit"])
     assert "Indexed 4 documents" in done(run("demo", "--path", "d.gingham")).stdout
+
+
+def test_another_models_demo_is_made_again_in_the_cache_only(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(demo, "default_path", lambda: tmp_path / "cached.gingham")
+    for arguments in ([], ["--path", "d.gingham"]):
+        done(run("demo", *arguments))
+    for path in (tmp_path / "cached.gingham", Path("d.gingham")):
+        catalog = sqlite3.connect(path / "catalog.sqlite")
+        catalog.execute(
+            "UPDATE settings SET value = json_set(value, '$.fingerprint', 'feed')"
+            " WHERE key = 'model'"
+        )
+        catalog.commit()
+        catalog.close()
+    again = run("demo")
+    assert "another model made it: indexing again" in again.stderr
+    assert "Indexed 4 documents" in done(again).stdout
+    refused = run("demo", "--path", "d.gingham")
+    assert refused.exit_code != 0
+    assert "gingham demo --fresh" in refused.stderr
 
 
 @pytest.mark.parametrize("content", ["", "[]", "no json", '{"documents": null}'])

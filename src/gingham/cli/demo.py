@@ -61,7 +61,6 @@ def demo(
 
     With --json one line a hit, as in search, with the seconds that the search took.
     """
-    import gingham
     from gingham.errors import ModelMismatchError
 
     folder = Path(path).expanduser() if path is not None else default_path()
@@ -72,12 +71,15 @@ def demo(
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if not json:
         console.write(f"The documentation of Python {version}'s standard library, in {folder}")
-    with gingham.open(folder, threads=threads) as opened:
-        try:
-            _index(opened, marker, quiet=json)
-            _ask(opened, json)
-        except ModelMismatchError as error:
+    try:
+        _run(folder, marker, threads, json)
+    except ModelMismatchError as error:  # an earlier gingham's model made it
+        if path is not None:
             raise ModelMismatchError(f"{error}; or run gingham demo --fresh") from error
+        console.note("another model made it: indexing again")
+        _delete(folder, marker)
+        _claim(folder, marker)
+        _run(folder, marker, threads, json)
     if not json:
         console.write("Next:")
         console.write(f'  gingham search {folder} "your question"')
@@ -91,6 +93,14 @@ def default_path() -> Path:
 
     python = ".".join(map(str, sys.version_info[:3]))
     return cache_folder() / f"demo-{gingham.__version__}-python-{python}.gingham"
+
+
+def _run(folder: Path, marker: Path, threads: int | None, as_json: bool) -> None:
+    import gingham
+
+    with gingham.open(folder, threads=threads) as opened:
+        _index(opened, marker, quiet=as_json)
+        _ask(opened, as_json)
 
 
 def _index(collection: Collection, marker: Path, *, quiet: bool) -> None:
