@@ -94,7 +94,9 @@ def test_a_damaged_file_costs_only_what_it_held(templates: Path, tmp_path: Path,
     tried = 0
     for name in names:
         for what, damage in DAMAGES.items():
-            if not EVERYTHING and not (kind == "clustered" and what in QUICK) and what != "noise":
+            quick = kind == "clustered" and what in QUICK
+            no_centroids = kind == "bits_8" and what == "removed" and name.startswith("codebooks")
+            if not EVERYTHING and not quick and not no_centroids and what != "noise":
                 continue
             path = copied(template, tmp_path / f"{tried}")
             tried += 1

@@ -191,6 +191,8 @@ def _judge_clustered(state: SegmentState, book: CodebookState | None) -> None:
     n_centroids = len(coder.codebook.centroids)
     centroids = centroids_of(np.asarray(codes))
     beyond = np.flatnonzero(centroids >= n_centroids)
+    if book.files.left(Component.CENTROIDS) is None:  # 8 bits: nothing was lost with them
+        beyond = beyond[:0]
     if len(beyond) and not damaged:
         state.problems[Component.CODES.filename] = f"names centroids beyond the last, {n_centroids}"
         state.fate = "lost"
