@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -52,7 +53,6 @@ class Words:
 
 def rounds(model: Path, output: Path) -> RecipeReport:
     """Two rounds on two sets, in small parts."""
-    rankings._PART, rescoring._PART = 4, 3
 
     def copied(
         settings: TrainingSettings, sets: object, dev: object, draft: Path, **_: object
@@ -61,15 +61,18 @@ def rounds(model: Path, output: Path) -> RecipeReport:
         Path(draft / "begun").replace(draft / "half")
         shutil.copytree(model, draft, dirs_exist_ok=True)
 
-    return run_recipe(
-        TrainingSettings(backbone=str(model), threads=1),
-        RecipeSettings(rounds=2, mining=MiningSettings(ranks=(1, 30), per_query=4, margin=None)),
-        [a_set("one", 1), a_set("two", 2)],
-        a_set("dev", 3, queries=6),
-        output,
-        teacher=lambda _: Words(),
-        train=copied,
-    )
+    with patch.object(rankings, "_PART", 4), patch.object(rescoring, "_PART", 3):
+        return run_recipe(
+            TrainingSettings(backbone=str(model), threads=1),
+            RecipeSettings(
+                rounds=2, mining=MiningSettings(ranks=(1, 30), per_query=4, margin=None)
+            ),
+            [a_set("one", 1), a_set("two", 2)],
+            a_set("dev", 3, queries=6),
+            output,
+            teacher=lambda _: Words(),
+            train=copied,
+        )
 
 
 def dying(at: int, rename: Callable[..., Any]) -> Callable[..., Any]:

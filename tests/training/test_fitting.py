@@ -137,6 +137,17 @@ def test_ctrl_c(backbone: Path, tmp_path: Path, uninterrupted: Path) -> None:
     assert weights(tmp_path / "out") == weights(uninterrupted)
 
 
+def test_ctrl_c_stays_ignored_where_it_was(backbone: Path, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        progress = stops_at(2, lambda: os.kill(os.getpid(), signal.SIGINT))
+        fitted = run(toy_settings(backbone), [DATA], DEV, tmp_path / "out", progress=progress)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert fitted.steps > 2
+
+
 def test_a_second_ctrl_c_does_not_wait(backbone: Path, tmp_path: Path) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)

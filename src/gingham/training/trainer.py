@@ -231,7 +231,8 @@ class Trainer(MultiVectorEncoderTrainer):  # type: ignore[misc]
 class Interruption:
     """Ctrl-C as a question that is asked between steps; the second one is not waited for.
 
-    Only the main thread can take signals; elsewhere nothing is changed.
+    Only the main thread can take signals; elsewhere nothing is changed, nor where Ctrl-C is
+    ignored, as a shell's background jobs do.
     """
 
     def __init__(self) -> None:
@@ -244,7 +245,8 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         """Take over."""
-        if threading.current_thread() is threading.main_thread():
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        if threading.current_thread() is threading.main_thread() and not ignored:
             self._before = signal.signal(signal.SIGINT, self._on_signal)
         return self
 
