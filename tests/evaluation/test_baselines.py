@@ -21,6 +21,7 @@ from gingham.evaluation import BM25, LateInteraction, Reranked, SingleVector, si
 from gingham.evaluation.bm25 import open_bm25
 from gingham.evaluation.experiment import make_job
 from gingham.evaluation.footprint import footprint
+from gingham.evaluation.quiet_libraries import TALKATIVE
 from gingham.evaluation.reading import open_dataset
 from gingham.evaluation.single_vector import open_vectors
 from gingham.evaluation.systems import Job
@@ -276,7 +277,7 @@ def test_a_model_that_no_hub_has_is_one_line(
             logging.getLogger(name).error("Retrying, or Converting MultiVectorEncoder")
         raise OSError("no connection\nat all")
 
-    loggers = [logging.getLogger(name) for name in single_vector._TALKATIVE]
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
     levels = [logger.level for logger in loggers]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("sentence_transformers.SentenceTransformer", load)

@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from gingham.evaluation.atomic import replacing
 from gingham.evaluation.build_lock import build_lock
 from gingham.evaluation.build_record import BuildRecord
 from gingham.evaluation.costs import IndexCost, PeakMemory
+from gingham.evaluation.quiet_libraries import quiet_libraries
 from gingham.evaluation.run import Ranking
 from gingham.evaluation.systems import Explained, Job, Opening
 
@@ -37,7 +36,6 @@ _RECORD = "build.json"
 # The documents' ids, a row each.
 _IDS = "ids.json"
 # Loggers of what loads a model.
-_TALKATIVE = ("huggingface_hub", "transformers", "sentence_transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +198,7 @@ def _load(model: str | os.PathLike[str]) -> Any:
         # sentence-transformers would ask the hub for it, again and again.
         raise ModelError(f"{model}: no such folder; pass that of a single-vector model")
     try:
-        with _silence():
+        with quiet_libraries():
             return _load_quietly(SentenceTransformer, os.fspath(model))
     except Exception as error:  # whatever transformers raises for a broken or missing folder
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -220,28 +218,6 @@ def _load_quietly(load: Any, model: str) -> Any:
             if is_sentence_transformer_model(model, local_files_only=True):
                 return load(model, device="cpu", local_files_only=True)
     return load(model, device="cpu")
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Let no library write its bars, retries and warnings between ours."""
-    from transformers.utils import logging as bars
-
-    shown = bars.is_progress_bar_enabled()
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [logger.level for logger in loggers]
-    bars.disable_progress_bar()
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if shown:
-            bars.enable_progress_bar()
 
 
 def _normalises(model: Any) -> bool:

@@ -5,14 +5,12 @@ Each loads what it needs when it is made, and knows nothing of training sets: it
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import tempfile
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from gingham.encoder import Encoder
 from gingham.errors import InputError, MissingDependencyError, ModelError, shown
 from gingham.evaluation.bm25 import BM25, BM25Searcher
 from gingham.evaluation.experiment import make_job
+from gingham.evaluation.quiet_libraries import quiet_libraries
 from gingham.training.in_memory import as_dataset
 
 Float16 = npt.NDArray[np.float16]
@@ -275,7 +274,7 @@ def _loaded(load: Callable[[str], Any], model: str | os.PathLike[str], kind: str
         # sentence-transformers would ask the hub for it, again and again.
         raise ModelError(f"{name}: no such folder; pass the folder or hub name of {kind}")
     try:
-        with _quiet():
+        with quiet_libraries():
             return load(os.path.expanduser(name))
     except ImportError as error:
         raise MissingDependencyError(
@@ -286,19 +285,3 @@ def _loaded(load: Callable[[str], Any], model: str | os.PathLike[str], kind: str
             f"{name}: sentence-transformers cannot load it ({_line(error)}): pass the folder or "
             f"hub name of {kind}"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Let no library draw its bars and warnings between ours."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from transformers.utils import logging as bars
-
-        drawn = bars.is_progress_bar_enabled()
-        bars.disable_progress_bar()
-        try:
-            yield
-        finally:
-            if drawn:
-                bars.enable_progress_bar()

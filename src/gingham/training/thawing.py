@@ -65,7 +65,7 @@ def thaw(folder: Path, output: Path) -> None:
     import torch
     from transformers import BertConfig, BertModel
 
-    from gingham.training.exporting.loading import quiet
+    from gingham.evaluation.quiet_libraries import quiet_libraries
 
     graph_file = load_checkpoint(folder, "int8").onnx
     try:
@@ -89,7 +89,7 @@ def thaw(folder: Path, output: Path) -> None:
             shutil.copy2(entry, output / entry.name)
         elif entry.name != "onnx":
             shutil.copytree(entry, output / entry.name, dirs_exist_ok=True)
-    with quiet():
+    with quiet_libraries():
         bert.save_pretrained(output)
 
 

@@ -22,15 +22,15 @@ from gingham.encoder.checkpoint import load_checkpoint
 from gingham.encoder.tokenization import Tokenization
 from gingham.errors import InputError, ModelError
 from gingham.evaluation import Dataset, Step
+from gingham.evaluation.quiet_libraries import quiet_libraries
 from gingham.threads import resolve_threads
 from gingham.training.exporting import bert_graph, eight_bits, folder, parity, quality
 from gingham.training.exporting.eight_bits import Quantisation
-from gingham.training.exporting.loading import load_model, quiet, transformer_of
+from gingham.training.exporting.loading import load_model, transformer_of
 from gingham.training.exporting.values import (
     ALLOWED_COST,
     Exported,
     Only,
-    Quality,
     Turned,
 )
 from gingham.training.exporting.watching_inputs import watch
@@ -171,7 +171,7 @@ def _float_graph(work: _Work) -> tuple[onnx.ModelProto, Literal["written", "trac
     from gingham.training.exporting.tracing import trace
 
     work.report("tracing", type(backbone).__name__)
-    with quiet():
+    with quiet_libraries():
         return trace(backbone, backbone.get_input_embeddings().num_embeddings), "traced"
 
 
@@ -215,12 +215,3 @@ def _runs(draft: Path, texts: Sequence[str]) -> Iterator[dict[str, npt.NDArray[n
 
 def _silent(step: Step) -> None:
     pass
-
-
-def describe(found: Quality) -> str:
-    """One line: what eight bits cost."""
-    low, high = found.interval
-    return (
-        f"{found.dataset}: nDCG@10 fp32 {found.fp32:.4f}, int8 {found.int8:.4f}, "
-        f"difference {found.difference:+.4f} ({low:+.4f} to {high:+.4f})"
-    )

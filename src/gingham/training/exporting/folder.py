@@ -17,7 +17,7 @@ import onnx
 
 from gingham.encoder.files import EXTERNAL_SUFFIXES
 from gingham.errors import InputError, ModelError, shown
-from gingham.training.exporting.loading import quiet
+from gingham.evaluation.quiet_libraries import quiet_libraries
 
 # Settings of the last call, which tokenizers write into tokenizer_config.json.
 _LEFTOVERS = (
@@ -127,7 +127,7 @@ def save_torch(model: Any, checkpoint: str, folder: Path) -> None:
     backend = model.tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    with quiet():
+    with quiet_libraries():
         model.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))

@@ -6,12 +6,8 @@ updates are merged. What no exported folder could say is refused before anything
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +19,11 @@ from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
 from gingham.encoder.projection import ACTIVATIONS
 from gingham.errors import ModelError, shown
+from gingham.evaluation.quiet_libraries import quiet_libraries
 from gingham.training.modelling import is_late_interaction, merge_low_rank_updates
 
-_TALKATIVE = ("transformers", "sentence_transformers", "torch.onnx")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _AFTER = (Dense, MultiVectorMask, Normalize)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without what transformers and torch warn of: their own future, and settings as they are."""
-    from transformers.utils import logging as transformers_logging
-
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [logger.level for logger in loggers]
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def load_model(checkpoint: str | os.PathLike[str]) -> MultiVectorEncoder:
@@ -66,7 +40,7 @@ def load_model(checkpoint: str | os.PathLike[str]) -> MultiVectorEncoder:
             f"{shown(name)}: has no trained projection of token vectors: give a ColBERT model, or "
             "train one (gingham train)"
         )
-    with quiet():
+    with quiet_libraries():
         try:
             model = MultiVectorEncoder(name, device="cpu")
         except Exception as error:  # of torch, transformers, safetensors, json: each has its own

@@ -19,7 +19,8 @@ from sentence_transformers import MultiVectorEncoder
 from gingham.document import Float32, TokenVectors
 from gingham.encoder import Encoder
 from gingham.errors import ModelError
-from gingham.training.exporting.loading import quiet, transformer_of
+from gingham.evaluation.quiet_libraries import quiet_libraries
+from gingham.training.exporting.loading import transformer_of
 from gingham.training.exporting.values import LARGEST_DIFFERENCE, Parity, Turned
 
 TEXTS = (
@@ -53,11 +54,11 @@ def check_fp32(model: MultiVectorEncoder, folder: Path, threads: int | None) -> 
     encoder = Encoder(folder, device="cpu", threads=threads, precision="fp32")
     states = max(_state_difference(model, folder, task) for task in ("query", "document"))
     _require(states, f"{folder.name}: the graph's hidden states", "PyTorch")
-    with quiet():
+    with quiet_libraries():
         reloaded = MultiVectorEncoder(str(folder), device="cpu", local_files_only=True)
     worst = 0.0
     for whose, other in (("the model", model), ("MultiVectorEncoder", reloaded)):
-        with quiet():
+        with quiet_libraries():
             theirs = {
                 "queries": other.encode_query(list(TEXTS), convert_to_numpy=True),
                 "documents": other.encode_document(list(TEXTS), convert_to_numpy=True),
@@ -101,7 +102,7 @@ def _state_difference(model: MultiVectorEncoder, folder: Path, task: str) -> flo
     worst = 0.0
     # Alone and together: padding must change nothing.
     for texts in (TEXTS, TEXTS[4:5], TEXTS[6:7]):
-        with quiet():
+        with quiet_libraries():
             features = model.preprocess(list(texts), prompt=model.prompts.get(task), task=task)
             with torch.inference_mode():
                 expected = transformer_of(model)(dict(features))["token_embeddings"].numpy()
