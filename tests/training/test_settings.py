@@ -22,7 +22,11 @@ from gingham.training import TrainingSettings
         ("dropout", 1.0, "from 0 to below 1"),
         ("hold_out", 0.6, "from 0 to 0.5"),
         ("keep", 1, "at least 2"),
-        ("loss", "triplet", "one of auto, pairwise, in-batch, distil, both, got 'triplet'"),
+        (
+            "loss",
+            "triplet",
+            "one of auto, pairwise, in-batch, distil, both, batch-distil, got 'triplet'",
+        ),
         ("similarity", "dot", "one of cosine, l2"),
         ("schedule", "step", "one of linear"),
         ("backbone", "", "backbone must name"),

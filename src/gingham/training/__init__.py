@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         open_teacher,
         parse_teacher,
     )
+    from gingham.training.topic_batches import TopicBatches, batched, group_by_topic
 
 
 __all__ = [
@@ -57,13 +58,16 @@ __all__ = [
     "SetCounts",
     "Teacher",
     "TeacherSpec",
+    "TopicBatches",
     "TrainingProgress",
     "TrainingSet",
     "TrainingSettings",
     "adapt",
+    "batched",
     "check",
     "disagreement",
     "fit",
+    "group_by_topic",
     "hold_out",
     "mine",
     "open_teacher",
@@ -92,13 +96,16 @@ _HOMES = {
     "SetCounts": "checking",
     "Teacher": "teachers",
     "TeacherSpec": "teachers",
+    "TopicBatches": "topic_batches",
     "TrainingProgress": "progress",
     "TrainingSet": "examples",
     "TrainingSettings": "settings",
     "adapt": "adapting",
+    "batched": "topic_batches",
     "check": "checking",
     "disagreement": "rescoring",
     "fit": "fitting",
+    "group_by_topic": "topic_batches",
     "hold_out": "dev_sets",
     "mine": "mining",
     "open_teacher": "teachers",

@@ -18,6 +18,7 @@ _LOSSES = {
     "in-batch": "softmax cross-entropy against all documents of the batch",
     "distil": "KL divergence from a teacher's scores",
     "both": "KL divergence from a teacher's scores, and cross-entropy against the batch",
+    "batch-distil": "KL divergence from a teacher's scores of all pairs of a batch of one topic",
 }
 
 

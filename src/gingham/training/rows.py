@@ -20,6 +20,9 @@ from gingham.errors import InputError
 from gingham.evaluation.numbered_lines import counted, quoted
 from gingham.training.examples import Example, TrainingSet
 from gingham.training.settings import TrainingSettings
+from gingham.training.topic_batches import TopicBatches
+
+BATCH_SCORES = "scores"  # another name than "label": batches are drawn whole by it
 
 _CHUNK = 10_000
 _Kind = tuple[str, int]  # a loss and a number of documents
@@ -31,8 +34,9 @@ class Table:
 
     Attributes:
         name: of the set, and what distinguishes the table in it.
-        loss: "pairwise", "in-batch", "distil" or "both".
-        rows: columns query, document_1 to document_n, and label where there are scores.
+        loss: "pairwise", "in-batch", "distil", "both" or "batch-distil".
+        rows: columns query, document_1 to document_n, and label where there are scores; of
+            "batch-distil" the rows are in batches, and the column is `BATCH_SCORES`.
     """
 
     name: str
@@ -63,8 +67,34 @@ def make_tables(
     tables: list[Table] = []
     remarks: list[str] = []
     for training_set in sets:
-        tables += _tables_of(training_set, settings, remarks)
+        if isinstance(training_set, TopicBatches):
+            tables.append(_table_of_batches(training_set, settings))
+        else:
+            tables += _tables_of(training_set, settings, remarks)
     return tables, remarks
+
+
+def _table_of_batches(batches: TopicBatches, settings: TrainingSettings) -> Table:
+    if settings.loss not in ("auto", "batch-distil"):
+        raise InputError(
+            f"{batches.name}: its teacher scored whole batches, which the loss {settings.loss!r} "
+            "has no use for; choose batch-distil"
+        )
+    if settings.batch_size != batches.size:
+        raise InputError(
+            f"{batches.name}: its batches are of {batches.size}, and batch_size is "
+            f"{settings.batch_size}; make both the same"
+        )
+    columns = {
+        "query": pyarrow.array([one.query_id for one in batches.examples]),
+        "document_1": pyarrow.array([one.positives[0] for one in batches.examples]),
+        BATCH_SCORES: pyarrow.FixedSizeListArray.from_arrays(
+            pyarrow.array(batches.scores.reshape(-1)), batches.size
+        ),
+    }
+    rows = Dataset(pyarrow.table(columns))
+    texts = _Texts(batches.queries, batches.documents)
+    return Table(batches.name, "batch-distil", rows.with_transform(texts))
 
 
 def _tables_of(
@@ -125,6 +155,11 @@ def _loss_of(example: Example, settings: TrainingSettings, name: str) -> str:
     scored = example.scores is not None and len(example.documents) > 1
     if settings.loss == "auto":
         return "both" if scored and settings.minibatch_size is None else "in-batch"
+    if settings.loss == "batch-distil":
+        raise InputError(
+            f"{name}: the loss 'batch-distil' needs a teacher's scores of whole batches; make them "
+            "with gingham.training.batched, or choose another loss"
+        )
     if settings.loss in ("distil", "both") and not scored:
         raise InputError(
             f"{name}: the loss {settings.loss!r} needs a teacher's scores of at least 2 documents, "
@@ -183,7 +218,7 @@ class _Texts:
     def _column(self, name: str, values: list[Any]) -> list[Any]:
         if name == "query":
             return [self._queries[id] for id in values]
-        return values if name == "label" else [self._documents[id] for id in values]
+        return values if name in ("label", BATCH_SCORES) else [self._documents[id] for id in values]
 
 
 def _dataset(rows: Iterator[_Row], n_documents: int, texts: _Texts) -> Dataset:

@@ -17,6 +17,7 @@ from typing import Any
 from gingham.errors import InputError, shown
 from gingham.training.examples import TrainingSet
 from gingham.training.settings import TrainingSettings
+from gingham.training.topic_batches import TopicBatches
 
 FOLDER, FILE, CHECKPOINTS, LOG, TENSORBOARD = (
     "training",
@@ -160,6 +161,8 @@ def _of_set(training_set: TrainingSet) -> dict[str, Any]:
         for id in example.negatives:
             _update(sha, "negative", id, training_set.documents[id])
         _update(sha, repr(example.scores))
+    if isinstance(training_set, TopicBatches):
+        sha.update(training_set.scores.tobytes())
     return {
         "name": training_set.name,
         "examples": len(training_set.examples),

@@ -15,7 +15,7 @@ from gingham.errors import InputError, shown
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 
-Loss = Literal["auto", "pairwise", "in-batch", "distil", "both"]
+Loss = Literal["auto", "pairwise", "in-batch", "distil", "both", "batch-distil"]
 Similarity = Literal["cosine", "l2"]
 Projection = Literal["axes", "random"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -47,9 +47,11 @@ class TrainingSettings:
             so both rank alike; "l2" is 2 · cosine − 2 a query vector, which doubles the gradient.
         loss: "pairwise", softmax cross-entropy of a positive against its own negatives (ColBERT);
             "in-batch", against all documents of the batch; "distil", KL divergence from a
-            teacher's scores; "both", distil and in-batch summed (ColBERTv2); "auto", both where
-            there are scores, else in-batch.
+            teacher's scores; "both", distil and in-batch summed (ColBERTv2); "batch-distil", KL
+            divergence from a teacher's scores of whole batches (`TopicBatches`), which its other
+            losses have no use for; "auto", what a set has scores for, else in-batch.
         label_weight: of the cross-entropy in "both".
+        label_part: of the label in the targets of "batch-distil"; the rest is the teacher's.
         distillation_weight: of the KL divergence in "both".
         temperature: the model's scores are divided by it, in every loss.
         teacher_temperature: the teacher's scores are divided by it.
@@ -101,6 +103,7 @@ class TrainingSettings:
     similarity: Similarity = "cosine"
     loss: Loss = "auto"
     label_weight: float = 1.0
+    label_part: float = 0.2
     distillation_weight: float = 1.0
     temperature: float = 1.0
     teacher_temperature: float = 1.0
@@ -191,6 +194,7 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "document_length": _whole(4, 8192),
     "training_document_length": _whole(4, 8192),
     "label_weight": _NOT_NEGATIVE,
+    "label_part": _number("a part from 0 to 1", lambda value: 0 <= value <= 1),
     "distillation_weight": _NOT_NEGATIVE,
     "temperature": _POSITIVE,
     "teacher_temperature": _POSITIVE,

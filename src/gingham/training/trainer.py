@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from accelerate import PartialState
@@ -27,7 +28,11 @@ from sentence_transformers import (
     MultiVectorEncoderTrainer,
     MultiVectorEncoderTrainingArguments,
 )
-from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
+from sentence_transformers.base.sampler import (
+    BatchSamplers,
+    DefaultBatchSampler,
+    MultiDatasetBatchSamplers,
+)
 from sentence_transformers.multi_vector_encoder.evaluation import (
     MultiVectorInformationRetrievalEvaluator,
 )
@@ -45,7 +50,7 @@ from gingham.training.modelling import (
     trained_parameters,
 )
 from gingham.training.progress import Progress
-from gingham.training.rows import Table, make_tables
+from gingham.training.rows import BATCH_SCORES, Table, make_tables
 from gingham.training.run_record import COMPLETE, write_json
 from gingham.training.settings import TrainingSettings
 from gingham.training.watching import LOGGED, Watcher, best_step
@@ -201,6 +206,12 @@ class Trainer(MultiVectorEncoderTrainer):  # type: ignore[misc]
         self._sampler = super().get_multi_dataset_batch_sampler(*args, **kwargs)
         return self._sampler
 
+    def get_batch_sampler(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """Whole batches where a teacher scored them, else what the arguments say."""
+        if BATCH_SCORES in dataset.column_names:
+            return WholeBatches(dataset, *args, **kwargs)
+        return super().get_batch_sampler(dataset, *args, **kwargs)
+
     def set_epoch(self, epoch: int) -> None:
         """Which epoch's order batches are drawn in."""
         if self._sampler is not None:
@@ -226,6 +237,18 @@ class Trainer(MultiVectorEncoderTrainer):  # type: ignore[misc]
                 _sync(path)
             write_json(folder / COMPLETE, {"step": self.state.global_step})
             _sync(folder)
+
+
+class WholeBatches(DefaultBatchSampler):  # type: ignore[misc]
+    """Batches as their rows stand; in the first epoch in their order, then in a random one."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Row numbers of one batch after another."""
+        order = np.arange(len(self))
+        if self.epoch:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
+        for batch in order.tolist():
+            yield list(range(batch * self.batch_size, (batch + 1) * self.batch_size))
 
 
 class Interruption:
