@@ -1,6 +1,6 @@
 """Distil the bundled model: it learns from itself, from its backbone and from BM25 together.
 
-    python distil.py TRAINED OUTPUT --backbone BACKBONE --teacher EXPORTED --steps 2400
+    python distil.py TRAINED OUTPUT --backbone BACKBONE --teacher EXPORTED --steps 500
 
 TRAINED is what `train.py` made, EXPORTED the folder that `export.py --unfilled 64` made of it, and
 BACKBONE the sentence encoder that it began as, with one vector a text. On the held-out questions of
@@ -9,9 +9,8 @@ the model is taught: 20 · cosine of the backbone + 5 · BM25 as part of the que
 score + WEIGHT · MaxSim a query vector.
 
 Batches are 40 rows of one topic (`topics.py` has the rows), and the teacher scores every query and
-every document of a batch (`gingham.training.TopicBatches`); a fifth of the target is the row's own
-label. Titles are left out of two in ten documents, and two in ten are cut at a random length, since
-users' collections have documents of every length. Queries are not filled with [MASK].
+every document of a batch (`gingham.training.TopicBatches`); half of the target is the row's own
+label. Queries are not filled with [MASK].
 
 The teacher's scores are kept in OUTPUT/teacher.npz. Killed, the same command goes on.
 OUTPUT/final holds the model for sentence-transformers, its card and, in `training`, the losses;
@@ -41,11 +40,8 @@ from gingham.training.fitting import move_into
 
 COSINE_WEIGHT = 20.0
 BM25_WEIGHT = 5.0
-TITLE_KEPT = 0.8
 SENTENCE_CUT = 0.7  # of documents that one of their sentences asks for
 QUESTION_MARK_CUT = 0.3
-SHORTENED = 0.2
-_WORDS = (40, 140)  # lengths that a shortened document is cut at
 _DENSE_TOKENS = 256  # what the backbone was trained to read
 _LATE_WORDS = 150  # about as many as the model reads in training
 
@@ -182,17 +178,12 @@ def query_of(pool: Pool, row: int, rng: random.Random) -> str:
 
 
 def text_of(pool: Pool, row: int, rng: random.Random) -> str:
-    """The row's document, without what would give it away, and often shorter than it is."""
+    """The row's document, without what would give it away."""
     number, kind = pool.document_of[row], pool.kinds[row]
     title, body = pool.titles[number], pool.bodies[number]
     if kind == "sentence" and rng.random() < SENTENCE_CUT:
         body = body.replace(pool.queries[row], "", 1).strip() or body
-    if kind == "title" or rng.random() >= TITLE_KEPT:
-        title = ""
-    words = body.split(" ")
-    if rng.random() < SHORTENED:
-        body = " ".join(words[: rng.randint(*_WORDS)])
-    return join_title(title, body)
+    return join_title("" if kind == "title" else title, body)
 
 
 def leave_for_export(trained: Path, output: Path, *_: object) -> list[str]:
@@ -216,13 +207,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--weight", type=float, default=40.0, help="of MaxSim in the teacher")
     parser.add_argument("--temperature", type=float, default=0.027, help="of the model's scores")
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch-size", type=int, default=40)
-    parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--learning-rate", type=float, default=3e-5)
     parser.add_argument(
         "--teacher-temperature", type=float, default=1.7, help="both then spread alike at first"
     )
-    parser.add_argument("--label-part", type=float, default=0.2)
+    parser.add_argument("--label-part", type=float, default=0.5)
     parser.add_argument("--freeze-layers", type=int, default=2, help="and the embeddings")
     parser.add_argument("--training-document-length", type=int, default=192)
     parser.add_argument("--query-length", type=int, default=64)

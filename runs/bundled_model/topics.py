@@ -1,9 +1,8 @@
 """What the bundled model is trained on: documents, and rows of a query and its document.
 
 Reads question sets in BEIR layout, only those whose licence lets a model trained on them be
-redistributed. Besides the sets' own questions there are three kinds of queries made from the same
-texts: a document's title, one of its sentences, and a few of its words (rare ones more often),
-which is how people ask search engines and how collections of the 1960s and 1970s ask.
+redistributed. Besides the sets' own questions, titles and sentences of the same texts ask for them.
+(A few words of a document as a query were tried too: the model got worse.)
 
 Nothing here knows about models. The same folder gives the same rows.
 """
@@ -53,7 +52,7 @@ class Pool:
         sources: the set that each document is of.
         queries: one a row.
         document_of: the number of each row's document.
-        kinds: "question", "title", "sentence" or "keywords".
+        kinds: "question", "title" or "sentence".
         held_out: documents that no row asks for.
         dev: for each set the held-out questions: (query, documents that answer it).
     """
@@ -129,11 +128,8 @@ def _judged(folder: Path, split: str, number: dict[str, int]) -> Iterator[tuple[
 
 
 def _derive_rows(pool: Pool) -> None:
-    """At random, a title, a sentence and a few words of each document ask for it."""
+    """At random, the title and a sentence of a long document ask for it."""
     rng = random.Random(5)
-    documents = pool.documents()
-    frequency = Counter(term for text in documents for term in set(terms(text)))
-    weight = {term: _idf(count, len(documents)) for term, count in frequency.items()}
     for number, body in enumerate(pool.bodies):
         if number in pool.held_out:
             continue
@@ -143,19 +139,6 @@ def _derive_rows(pool: Pool) -> None:
             pool.add(pool.titles[number], number, "title")
         if is_long and sentences and rng.random() < 0.5:
             pool.add(rng.choice(sentences), number, "sentence")
-        words = [word for word in dict.fromkeys(_words(body)[:100]) if _is_keyword(word)]
-        if len(words) >= 6 and rng.random() < (0.8 if is_long else 0.3):
-            weights = np.array(
-                [
-                    weight[_stem(word)] if frequency.get(_stem(word), 0) > 1 else 0.1
-                    for word in words
-                ]
-            )
-            count = min(rng.choice([1, 2, 2, 3, 3, 4, 5, 6, 8]), len(words))
-            drawn = np.random.default_rng(number).choice(
-                len(words), count, replace=False, p=weights**2 / (weights**2).sum()
-            )
-            pool.add(" ".join(words[index] for index in sorted(drawn)), number, "keywords")
 
 
 class BM25:
@@ -207,10 +190,6 @@ def join_title(title: str, text: str) -> str:
 
 def _idf(frequency: int, n_documents: int) -> float:
     return float(np.log(1 + (n_documents - frequency + 0.5) / (frequency + 0.5)))
-
-
-def _is_keyword(word: str) -> bool:
-    return word not in _STOP and len(word) > 2
 
 
 def _words(text: str) -> list[str]:
