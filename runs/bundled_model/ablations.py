@@ -3,16 +3,17 @@
     python ablations.py DISTILLED --exported EXPORTED SET…
 
 Every passage of each SET (a folder in BEIR layout) is scored by exhaustive MaxSim, so that nothing
-but the vectors differs. DISTILLED is the output of `distil.py`. Fewer dimensions: a linear map of
-the model's vectors, begun as their principal axes and then fitted to the teacher's scores of
-some of its batches, the model staying as it is. A model trained with so few from the start could do
-better. Fewer bits: the codec of `gingham.codec`, one codebook a set. Documents are cut, not split,
-at the model's length.
+but the vectors differs; the first 500 queries are asked. DISTILLED is the output of `distil.py`.
+Fewer dimensions: a linear map of the model's vectors, begun as their principal axes and then fitted
+to the teacher's scores of some of its batches, the model staying as it is. A model trained with so
+few from the start could do better. Fewer bits: the codec of `gingham.codec`, a codebook a set.
 """
 
 import argparse
-import copy
-from dataclasses import dataclass
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ from gingham.kernels.codebook import Bits, row_of
 DIMS = (24, 48, 128)
 BITS: tuple[Bits | None, ...] = (None, 4, 2, 1)
 QUERY_LENGTHS = (8, 16, 32, 64)
-FITTED_BATCHES = 120
-PASSES = 3
+FITTED_BATCHES = 80
+PASSES = 4
 MOST_QUERIES = 500
 
 Floats = npt.NDArray[np.float32]
@@ -42,13 +43,26 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass
 class Vectors:
-    """Token vectors of a set, documents one after another."""
+    """Of a set: documents, where each one's passages start, and token vectors.
+
+    Passages are one after another in `tokens`; `offsets` says where each starts and the last ends.
+    """
 
     dataset: Dataset
     ids: list[str]
-    documents: Floats
+    first_passages: npt.NDArray[np.int64]
+    tokens: Floats
     offsets: npt.NDArray[np.int64]
     queries: dict[str, Floats]
+
+
+@dataclass
+class Taught:
+    """Batches of the teacher: token vectors, and (batches, size, size) logits."""
+
+    queries: list[torch.Tensor]
+    documents: list[torch.Tensor]
+    logits: Floats
 
 
 def main() -> None:
@@ -61,11 +75,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     options = parser.parse_args()
     encoder = gingham.Encoder(str(options.exported))
-    maps = {dim: fitted(options, encoder, dim) for dim in DIMS if dim < encoder.dim}
+    shorter = {length: with_query_length(options.exported, length) for length in QUERY_LENGTHS}
+    taught = read_taught(options, encoder)
+    maps = {dim: fitted(taught, dim) for dim in DIMS if dim < encoder.dim}
     rows: dict[str, list[float]] = {}
     for folder in options.sets:
         found = vectors_of(open_dataset(folder, max_queries=MOST_QUERIES), encoder)
-        print(f"{found.dataset.title}: {len(found.documents):,} tokens", flush=True)
+        print(f"{found.dataset.title}: {len(found.tokens):,} tokens", flush=True)
         for dim in DIMS:
             smaller = mapped(found, maps[dim]) if dim in maps else found
             for bits in BITS:
@@ -73,16 +89,11 @@ def main() -> None:
                 rows.setdefault(f"{dim} dimensions, {shown}", []).append(
                     measured(smaller, decoded(smaller, bits))
                 )
-        for length in QUERY_LENGTHS:
-            # The first word pieces: a query is cut before its last, [SEP].
-            cut = {
-                id: np.concatenate([rows[: length - 1], rows[-1:]]) if len(rows) > length else rows
-                for id, rows in found.queries.items()
-            }
-            shorter = copy.copy(found)
-            shorter.queries = cut
-            rows.setdefault(f"query of {length} tokens at most", []).append(
-                measured(shorter, found.documents)
+        for length, other in shorter.items():
+            asked = other.encode_queries(list(found.dataset.queries.values()))
+            cut = replace(found, queries=dict(zip(found.dataset.queries, asked, strict=True)))
+            rows.setdefault(f"queries cut at {length} tokens", []).append(
+                measured(cut, found.tokens)
             )
     titles = [folder.name for folder in options.sets]
     print(f"| | {' | '.join(titles)} | mean |\n|---|{'---|' * (len(titles) + 1)}")
@@ -91,34 +102,60 @@ def main() -> None:
         print(f"| {name} | {cells} |")
 
 
+def with_query_length(exported: Path, length: int) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(shutil.copytree(exported, Path(folder) / "model"))
+        file = copied / "sentence_bert_config.json"
+        config = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps({**config, "query_length": length}), encoding="utf-8")
+        encoder = gingham.Encoder(str(copied))
+        encoder.encode_queries(["loaded"])
+        return encoder
+
+
 def vectors_of(dataset: Dataset, encoder: Any) -> Vectors:
+    """Documents are split into passages, as `gingham add` does."""
     assert dataset.corpus is not None
-    ids, texts = [], []
-    for document in dataset.corpus.documents():
-        ids.append(document.id)
-        texts.append(document.text or "")
-    found = encoder.encode_documents(texts)
+    documents = list(dataset.corpus.documents())
+    texts = [document.text or "" for document in documents]
+    spans = encoder.split_many(texts)
+    passages = [
+        text[start:end] for text, own in zip(texts, spans, strict=True) for start, end in own
+    ]
+    found = [np.asarray(one) for one in encoder.encode_documents(passages)]
     asked = encoder.encode_queries(list(dataset.queries.values()))
-    offsets = np.cumsum([0, *map(len, found)]).astype(np.int64)
-    documents = np.concatenate([np.asarray(one) for one in found])
-    return Vectors(dataset, ids, documents, offsets, dict(zip(dataset.queries, asked, strict=True)))
+    return Vectors(
+        dataset,
+        [document.id for document in documents],
+        np.cumsum([0, *map(len, spans)])[:-1],
+        np.concatenate(found),
+        np.cumsum([0, *map(len, found)]).astype(np.int64),
+        dict(zip(dataset.queries, asked, strict=True)),
+    )
 
 
-def fitted(options: argparse.Namespace, encoder: Any, dim: int) -> Floats:
-    """(dim, the model's dim) float32."""
-    pool = build_pool(options.data)
+def read_taught(options: argparse.Namespace, encoder: Any) -> Taught:
+    """Token vectors of some of the batches that the model was distilled on."""
     with np.load(options.distilled / "teacher.npz") as kept:
-        logits = kept["logits"][:FITTED_BATCHES]
-        batches = as_set(pool, kept["rows"][:FITTED_BATCHES], logits, seed=1)
-    size = batches.size
-    asked = [
-        torch.from_numpy(np.array(one))
-        for one in encoder.encode_queries(list(batches.queries.values()))
-    ]
-    found = [
-        torch.from_numpy(np.array(one))
-        for one in encoder.encode_documents(list(batches.documents.values()))
-    ]
+        rows, logits = kept["rows"][:FITTED_BATCHES], kept["logits"][:FITTED_BATCHES]
+    batches = as_set(build_pool(options.data), rows, logits, seed=1)
+    return Taught(
+        [
+            torch.from_numpy(np.array(one))
+            for one in encoder.encode_queries([*batches.queries.values()])
+        ],
+        [
+            torch.from_numpy(np.array(one))
+            for one in encoder.encode_documents([*batches.documents.values()])
+        ],
+        logits,
+    )
+
+
+def fitted(taught: Taught, dim: int) -> Floats:
+    """(dim, the model's dim) float32."""
+    asked, found, logits = taught.queries, taught.documents, taught.logits
+    size = logits.shape[1]
     tokens = torch.cat(found[:2000]).double()
     _, axes = torch.linalg.eigh(tokens.T @ tokens)
     weight = axes.flip(1)[:, :dim].T.float().contiguous().requires_grad_()
@@ -143,7 +180,7 @@ def fitted(options: argparse.Namespace, encoder: Any, dim: int) -> Floats:
         optimizer.step()
         schedule.step()
         if step in (0, steps - 1) or step % 60 == 0:
-            print(f"{dim} dimensions, step {step}: {float(loss):.4f}", flush=True)
+            print(f"{dim} dimensions, step {step}: {float(loss.detach()):.4f}", flush=True)
     return weight.detach().numpy()
 
 
@@ -152,18 +189,13 @@ def mapped(vectors: Vectors, weight: Floats) -> Vectors:
         values = rows @ weight.T
         return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True), np.float32)
 
-    return Vectors(
-        vectors.dataset,
-        vectors.ids,
-        of(vectors.documents),
-        vectors.offsets,
-        {id: of(rows) for id, rows in vectors.queries.items()},
-    )
+    queries = {id: of(rows) for id, rows in vectors.queries.items()}
+    return replace(vectors, tokens=of(vectors.tokens), queries=queries)
 
 
 def decoded(vectors: Vectors, bits: Bits | None) -> Floats:
     """The documents' vectors as the codec gives them back."""
-    values = vectors.documents
+    values = vectors.tokens
     if bits is None:
         return values
     dim = values.shape[1]
@@ -179,16 +211,17 @@ def decoded(vectors: Vectors, bits: Bits | None) -> Floats:
     return np.asarray(integers[:, :dim] * scales[:, None], np.float32)
 
 
-def measured(vectors: Vectors, documents: Floats) -> float:
-    """The mean nDCG@10 of exhaustive MaxSim."""
+def measured(vectors: Vectors, tokens: Floats) -> float:
+    """The mean nDCG@10 of exhaustive MaxSim; a document is as good as its best passage."""
     rankings = {}
     for id, query in vectors.queries.items():
-        scores = kernels.score(query, documents, vectors.offsets)
+        passages = kernels.score(query, tokens, vectors.offsets)
+        scores = np.maximum.reduceat(passages, vectors.first_passages)
         best = np.argsort(-scores, kind="stable")[:100]
         rankings[id] = Ranking(tuple(vectors.ids[i] for i in best), scores[best])
-    run = Run("ablation", rankings)
     [measure] = parse_measures(["nDCG@10"])
-    return float(evaluate_run(run, vectors.dataset.qrels, [measure])["nDCG@10"].mean())
+    found = evaluate_run(Run("ablation", rankings), vectors.dataset.qrels, [measure])
+    return float(next(iter(found.values())).mean())
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Write a trained model as the folder that is shipped: `gingham export`, with the texts to fit to.
 
     python export.py TRAINED OUTPUT --data ../shared/data [--full] [--check FOLDER]…
-                     [--unfilled TOKENS] [--card FILE] [--licence FILE]
+                     [--unfilled TOKENS] [--document-length TOKENS] [--card FILE] [--licence FILE]
 
 Eight bits are fitted to documents of the training sets. What `gingham export` checks is checked:
 float32 against PyTorch, what eight bits cost on parts of these documents or, with --check, on test
 collections. Without --full the folder holds only what gingham needs, about 24 MB: the eight-bit
 graph, no float32 graph and no PyTorch weights. With --unfilled, queries are no longer filled with
-[MASK], whatever they were trained with, and are cut at so many tokens.
+[MASK], whatever they were trained with, and are cut at so many tokens. --document-length says where
+documents are cut, and so how long the passages are that gingham splits them into.
 """
 
 import argparse
@@ -36,14 +37,17 @@ def main() -> None:
     parser.add_argument("--check", type=Path, action="append", help="test collection, BEIR layout")
     parser.add_argument("--allow", type=float, default=0.003, help="nDCG@10 that int8 may cost")
     parser.add_argument("--unfilled", type=int, metavar="TOKENS", help="fill queries no more")
+    parser.add_argument("--document-length", type=int, metavar="TOKENS", help="cut documents so")
     parser.add_argument("--card", type=Path, help="model card to put in")
     parser.add_argument("--licence", type=Path, help="licence text to put in")
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
         trained = arguments.trained
-        if arguments.unfilled:
-            trained = without_filling(trained, arguments.unfilled, Path(folder))
+        if arguments.unfilled or arguments.document_length:
+            trained = with_lengths(
+                trained, arguments.unfilled, arguments.document_length, Path(folder)
+            )
         done = export(
             trained,
             arguments.output,
@@ -62,11 +66,16 @@ def main() -> None:
         print(f"{path.stat().st_size:>11,} {path.relative_to(done.folder)}")
 
 
-def without_filling(trained: Path, query_length: int, folder: Path) -> Path:
-    """The same model, saved in `folder`: queries keep their own tokens, at most so many."""
+def with_lengths(
+    trained: Path, unfilled: int | None, document_length: int | None, folder: Path
+) -> Path:
+    """The same model, saved in `folder`, with other lengths; see `main`."""
     model = MultiVectorEncoder(str(trained), device="cpu")
-    model[0].query_expansion = None
-    model[0].query_length = query_length
+    if unfilled:
+        model[0].query_expansion = None
+        model[0].query_length = unfilled
+    if document_length:
+        model[0].document_length = document_length
     model.save(str(folder), create_model_card=False)
     return folder
 
