@@ -1,5 +1,8 @@
 """Distil the bundled model: it learns from itself, from its backbone and from BM25 together.
 
+An experiment: what came of it was better on held-out questions and not on the test collections, so
+it is not what is shipped (docs/log.md, 2026-11-23).
+
     python distil.py TRAINED OUTPUT --backbone BACKBONE --teacher EXPORTED --steps 500
 
 TRAINED is what `train.py` made, EXPORTED the folder that `export.py --unfilled 64` made of it, and
