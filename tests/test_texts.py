@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import gingham
@@ -89,6 +92,84 @@ def test_a_long_text_is_found_by_its_passages(docs: gingham.Collection) -> None:
     assert [hit.id for hit in docs.search(query, k=5)].count("book") == 1
     assert [hit.id for hit in docs.search(query, k=50, group=False)].count("book") > 1
     assert docs.explain(query, "book").span == best.span
+
+
+PAGE = "Parallax of stars\n" + "It was measured with a sextant, night after night. " * 60
+
+
+def second_passage(collection: gingham.Collection) -> tuple[gingham.Hit, gingham.Explanation]:
+    """Of the page, and why it has its score."""
+    hits = collection.search("the parallax of a sextant", k=50, group=False)
+    hit = min((hit for hit in hits if hit.span[0]), key=lambda hit: hit.span)
+    return hit, collection.explain_hit("the parallax of a sextant", hit)
+
+
+def test_each_passage_of_a_text_knows_its_title(tmp_path: Path, encoder: Encoder) -> None:
+    with gingham.open(tmp_path / "c", encoder, codec="fp16") as collection:
+        collection.add([PAGE], ids=["page"])
+        assert collection.info().titles
+    collection = gingham.open(tmp_path / "c", encoder, titles=False)  # it keeps what it has
+    for text in (PAGE, PAGE + "More."):
+        collection.add([text], ids=["page"])
+        hit, explanation = second_passage(collection)
+        assert hit.text == text[slice(*hit.span)]
+        assert hit.text.startswith("It was measured")
+        expected = Reranker(encoder).rank(
+            "the parallax of a sextant", ["Parallax of stars\n" + hit.text]
+        )
+        assert hit.score == pytest.approx(expected[0].score, abs=0.02)
+        by_word = {match.query_token: match for match in explanation.matches}
+        assert by_word["para"].document_token == "para"
+        assert by_word["para"].document_span == (0, 0)
+        start, end = by_word["sex"].document_span
+        assert hit.text[start:end] == "sex"
+    error = collection.audit(["the parallax of a sextant"]).score_error
+    assert error is not None
+    assert error.absolute < 0.02
+
+
+@pytest.mark.parametrize(("length", "most"), [(32, 32), (None, 220), (100_000, 220)])
+def test_passages_are_as_long_as_a_collection_was_begun_with(
+    tmp_path: Path, encoder: Encoder, length: int | None, most: int
+) -> None:
+    with gingham.open(tmp_path / "c", encoder, passage_length=length) as collection:
+        collection.add([PAGE], ids=["first"])
+    with gingham.open(tmp_path / "c", encoder) as collection:
+        assert collection.info().passage_length == length
+        collection.add([PAGE], ids=["second"])
+        hits = collection.search("the parallax of a sextant", k=200, group=False)
+    spans = [sorted(hit.span for hit in hits if hit.id == id) for id in ("first", "second")]
+    assert spans[0] == spans[1] == encoder.split(PAGE, length=length, titled=True)
+    lengths = encoder.tokenize_documents([PAGE[slice(*span)] for span in spans[0]])
+    assert most / 2 < np.diff(lengths.offsets)[:-1].max() <= most
+
+
+@pytest.mark.parametrize("length", [31, 0, -1, 64.0, True, "64"])
+def test_lengths_that_no_passage_could_have(tmp_path: Path, length: Any) -> None:
+    with pytest.raises(InputError, match="passage_length is tokens, a whole number of at least 32"):
+        gingham.open(tmp_path / "c", passage_length=length)
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_titles_may_be_left_out_and_were_once(
+    tmp_path: Path, encoder: Encoder, forgotten: bool
+) -> None:
+    collection = gingham.open(tmp_path / "c", encoder, titles=False, passage_length=None)
+    collection.add([PAGE], ids=["page"])
+    if forgotten:  # collections of before had no such settings
+        collection.close()
+        with sqlite3.connect(tmp_path / "c" / "catalog.sqlite") as catalog:
+            catalog.execute("DELETE FROM settings WHERE key = 'titles'")
+        catalog.close()
+        collection = gingham.open(tmp_path / "c", encoder)
+    assert not collection.info().titles
+    collection.delete("page")
+    collection.add([PAGE], ids=["page"])
+    hit, explanation = second_passage(collection)
+    assert hit.text is not None
+    expected = Reranker(encoder).rank("the parallax of a sextant", [hit.text])
+    assert hit.score == pytest.approx(expected[0].score, abs=0.02)
+    assert not any(match.document_token == "para" for match in explanation.matches)
 
 
 def test_texts_without_ids_are_named_by_their_content(tmp_path: Path, encoder: Encoder) -> None:

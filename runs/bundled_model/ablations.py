@@ -74,8 +74,15 @@ def main() -> None:
     parser.add_argument("--exported", type=Path, required=True, help="folder of export.py")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        report(options, Path(folder))
+
+
+def report(options: argparse.Namespace, scratch: Path) -> None:
     encoder = gingham.Encoder(str(options.exported))
-    shorter = {length: with_query_length(options.exported, length) for length in QUERY_LENGTHS}
+    shorter = {
+        length: with_query_length(options.exported, length, scratch) for length in QUERY_LENGTHS
+    }
     taught = read_taught(options, encoder)
     maps = {dim: fitted(taught, dim) for dim in DIMS if dim < encoder.dim}
     rows: dict[str, list[float]] = {}
@@ -102,15 +109,13 @@ def main() -> None:
         print(f"| {name} | {cells} |")
 
 
-def with_query_length(exported: Path, length: int) -> Any:
-    with tempfile.TemporaryDirectory() as folder:
-        copied = Path(shutil.copytree(exported, Path(folder) / "model"))
-        file = copied / "sentence_bert_config.json"
-        config = json.loads(file.read_text(encoding="utf-8"))
-        file.write_text(json.dumps({**config, "query_length": length}), encoding="utf-8")
-        encoder = gingham.Encoder(str(copied))
-        encoder.encode_queries(["loaded"])
-        return encoder
+def with_query_length(exported: Path, length: int, folder: Path) -> Any:
+    """The model in a folder of its own, which has to stay: weights are read when first used."""
+    copied = Path(shutil.copytree(exported, folder / str(length)))
+    file = copied / "sentence_bert_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**config, "query_length": length}), encoding="utf-8")
+    return gingham.Encoder(str(copied))
 
 
 def vectors_of(dataset: Dataset, encoder: Any) -> Vectors:

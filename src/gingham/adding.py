@@ -15,6 +15,7 @@ from gingham.index.handle import IndexHandle
 from gingham.index.writer import NewDocument
 from gingham.recorded_model import RecordedModel
 from gingham.report import OptimizeProgress, Progress
+from gingham.splitting import splitting
 
 
 def add(
@@ -45,16 +46,20 @@ def add(
 
     def encode(fresh: list[NewDocument]) -> tuple[list[NewDocument], Iterable[TokenVectors]]:
         encoder = model.encoder(seen)
-        spans = encoder.split_many([d.text or "" for d in fresh])
+        spans = encoder.split_many([d.text or "" for d in fresh], **how)
         split = [replace(d, spans=s) for d, s in zip(fresh, spans, strict=True)]
-        passages = ((d.text or "")[start:end] for d in split for start, end in d.spans)
-        return split, encoder.iter_documents(passages)
+        return split, encoder.iter_documents(
+            passage
+            for d in split
+            for passage in encoder.passage_texts(d.text or "", d.spans, **how)
+        )
 
     if isinstance(documents, TokenVectors):
         batches = intake.vector_batches(documents, ids, metadata)
     else:
         batches = intake.text_batches(documents, ids, metadata, encode)
     taken = skipped = passages = tokens = 0
+    how = splitting({})
     with index.writer() as writer:
         for batch in batches:
             stored = writer.digests([document.id for document in batch.documents])
@@ -63,6 +68,7 @@ def add(
                 settings = writer.settings
                 new = {} if "codec" in settings else dict(keeping)
                 codec = {**keeping, **settings}["codec"]
+                how = splitting(new or settings)
                 if not isinstance(documents, TokenVectors):
                     new |= model.record(settings)
                 record = writer.add(*batch.encode(fresh), codec, new)

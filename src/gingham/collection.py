@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gingham import adding, explaining, hits, intake
+from gingham import adding, explaining, hits, intake, splitting
 from gingham.audit import auditing
 from gingham.audit.values import Audit
 from gingham.codec.scalar import SCALAR_CODECS, ScalarCodec
@@ -42,6 +42,8 @@ def open(
     read_only: bool = False,
     codec: ScalarCodec = "int8",
     bits: int | None = DEFAULT_BITS,
+    passage_length: int | None = splitting.PASSAGE_LENGTH,
+    titles: bool = True,
     timeout: float | None = LOCK_TIMEOUT,
 ) -> Collection:
     """Open a collection; create it on first use.
@@ -55,13 +57,17 @@ def open(
         codec: how a new collection keeps token vectors, "int8" or "fp16".
         bits: of a residual, a dimension, when it has grown large and is compressed: 1, 2, 4 or 8;
             None to score every passage however many there are.
+        passage_length: most tokens of a passage that long texts are split into, in a new
+            collection, 32 or more; where None, or where it takes less, what the model takes.
+        titles: in a new collection, encode the title of a long text in front of each of its
+            passages; see `Encoder.passage_texts`.
         timeout: seconds that a write waits for another writer to finish; None for as long as it
             takes.
 
     Raises:
         CollectionNotFoundError: `read_only`, and there is none.
         CollectionError: the path is not a collection, or damaged, or of a newer version.
-        InputError: an unknown codec, other bits or timeouts.
+        InputError: an unknown codec, other bits, lengths or timeouts.
     """
     if codec not in SCALAR_CODECS:
         raise InputError(f"codec {codec!r} is unknown: use one of {', '.join(SCALAR_CODECS)}")
@@ -69,10 +75,11 @@ def open(
         raise InputError(f"a path cannot hold a NUL character: {os.fspath(path)!r}")
     folder = Path(path).expanduser()
     patience = check_timeout(timeout)
+    keeping: dict[str, Any] = {"stays_flat": True} if bits is None else {"bits": bits_of(bits)}
+    keeping |= {"codec": codec, **splitting.to_record(passage_length, titles)}
     if not read_only:
         create_collection(folder, patience)
-    keeping = {"stays_flat": True} if bits is None else {"bits": bits_of(bits)}
-    return Collection(folder, encoder, threads, read_only, {"codec": codec, **keeping}, patience)
+    return Collection(folder, encoder, threads, read_only, keeping, patience)
 
 
 class Collection:

@@ -12,6 +12,7 @@ from gingham.index.snapshot import Snapshot
 from gingham.ranking import Explanation
 from gingham.recorded_model import Query, RecordedModel
 from gingham.search import explanation
+from gingham.splitting import splitting
 
 
 def explain(
@@ -53,6 +54,7 @@ def explain(
         text,
         segment.span(row),
         explanation.align(vectors, segment, row),
+        splitting(snapshot.settings),
     )
 
 

@@ -65,6 +65,8 @@ class CollectionInfo:
         dim: their dimension; None in an empty collection.
         codec: how flat segments keep them, "int8" or "fp16".
         bits: of a residual, a dimension, where they are or will be clustered.
+        passage_length: most tokens of a passage; None for what the model takes.
+        titles: a long text's title was encoded in front of each of its passages.
         clustered: token vectors in clustered segments.
         centroids: of all codebooks.
         parameters: the collection's own `SearchParameters` by name, see `Collection.audit`; None
@@ -85,6 +87,8 @@ class CollectionInfo:
     dim: int | None
     codec: str | None
     bits: int
+    passage_length: int | None
+    titles: bool
     clustered: int
     centroids: int
     parameters: dict[str, int] | None

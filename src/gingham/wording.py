@@ -10,6 +10,7 @@ import numpy as np
 from gingham.encoder import Encoder
 from gingham.ranking import Explanation, TokenMatch
 from gingham.search.explanation import Alignment
+from gingham.splitting import Splitting
 
 Word = tuple[str, tuple[int, int]]
 
@@ -21,10 +22,12 @@ def explain(
     document: str | None,
     span: tuple[int, int],
     alignment: Alignment,
+    how: Splitting,
 ) -> Explanation:
     """An explanation: one match a query vector, in query order.
 
-    Rows of a text that is not known are called by their numbers, "#0", "#1", ….
+    Rows of a text that is not known are called by their numbers, "#0", "#1", …. A title that was
+    encoded in front of the passage stands for no characters of it: its spans are (0, 0).
 
     Args:
         encoder: whose tokenizer to ask; may be None where no text is known.
@@ -33,10 +36,17 @@ def explain(
         document: its whole text, likewise.
         span: the passage's half-open character positions in it.
         alignment: the best row of the passage for each query vector.
+        how: the document was split.
     """
-    passage = None if document is None else document[slice(*span)]
+    passage = encoded = None if document is None else document[slice(*span)]
+    if encoder is not None and document is not None:
+        [encoded] = encoder.passage_texts(document, [span], **how)
+    before = len(encoded or "") - len(passage or "")
     asked = _words(encoder, query, len(alignment.rows), is_query=True)
-    answers = _words(encoder, passage, alignment.n_tokens, is_query=False)
+    answers = [
+        (word, (max(0, start - before), max(0, end - before)))
+        for word, (start, end) in _words(encoder, encoded, alignment.n_tokens, is_query=False)
+    ]
     pairs = zip(asked, alignment.rows.tolist(), alignment.scores.tolist(), strict=True)
     return Explanation(
         id=id,

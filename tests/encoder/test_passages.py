@@ -14,21 +14,26 @@ from gingham.encoder import passages
 from gingham.encoder.tokenization import printable
 
 pytestmark = pytest.mark.parity
-CAPACITY = 24 - 3  # [CLS], the marker and [SEP] take three
+MARKERS = 3  # [CLS], the marker and [SEP]
+CAPACITY = 24 - MARKERS
 
 
-def check(encoder: Encoder, text: str) -> list[tuple[int, int]]:
+def check(
+    encoder: Encoder, text: str, *, length: int = 24, titled: bool = False
+) -> list[tuple[int, int]]:
     """Split, and check what every result must be."""
-    spans = encoder.split(text)
+    spans = encoder.split(text, length=length, titled=titled)
     assert spans
     ends = [0]
     for start, end in spans:
         assert ends[-1] <= start < end <= len(text) or not text
         assert not text[ends[-1] : start].strip()
         ends.append(end)
-        piece = printable(text[start:end])
+        [encoded] = encoder.passage_texts(text, [(start, end)], length=length, titled=titled)
+        assert encoded.endswith(text[start:end])
+        piece = printable(encoded)
         tokens = encoder._tokenization.tokenizer.encode(piece, add_special_tokens=False)
-        assert len(tokens) <= CAPACITY
+        assert len(tokens) <= min(length, 24) - MARKERS
     assert not text[ends[-1] :].strip()
     return spans
 
@@ -49,6 +54,8 @@ def check(encoder: Encoder, text: str) -> list[tuple[int, int]]:
 )
 def test_passages_cover_everything_and_fit(encoder: Encoder, text: str) -> None:
     check(encoder, text)
+    check(encoder, text, length=11, titled=True)
+    check(encoder, f"A sea\n{text}", titled=True)
 
 
 def test_a_text_that_fits_is_not_split(encoder: Encoder) -> None:
@@ -69,6 +76,64 @@ def test_paragraphs_are_kept_together(encoder: Encoder) -> None:
         paragraph,
         f"{paragraph}\n\n{paragraph}",
     }
+
+
+LONG = "the moon pulls the sea " * 12
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("The tides\n" + LONG, "The tides"),
+        ("\n # The tides \r\n\r\nthe moon\n", "The tides"),
+        ("the tides of the sea .\n" + LONG, "the tides of the sea ."),
+        ("The tides\nThe moon pulls\n" + LONG, "The tides"),
+        ("潮\n漢字\n" + LONG, "潮"),
+        ("The tides rise because the moon\npulls at the sea\n" + LONG, ""),
+        (LONG, ""),
+        (LONG * 5 + "\nThe end", ""),
+        ("=====\nThe tides\n" + LONG, ""),
+        ("", ""),
+        (" \n ", ""),
+    ],
+)
+def test_the_first_line_is_the_title_unless_the_second_goes_on(text: str, title: str) -> None:
+    assert passages.title_of(text) == title
+
+
+@pytest.mark.parametrize("title", ["The tides", "## The tides", " The sea "])
+def test_a_passage_has_the_title_of_its_text_in_front(encoder: Encoder, title: str) -> None:
+    text = f"{title}\nThe moon pulls. " + LONG
+    spans = check(encoder, text, titled=True)
+    first, *others = encoder.passage_texts(text, spans, titled=True)
+    assert len(others) > 1
+    assert first == text[slice(*spans[0])]
+    for passage, (start, end) in zip(others, spans[1:], strict=True):
+        assert passage == f"{title.strip(' #')}\n{text[start:end]}"
+    assert encoder.passage_texts(text, spans) == [text[start:end] for start, end in spans]
+
+
+def test_a_title_that_would_fill_passages_is_not_repeated(encoder: Encoder) -> None:
+    for words, repeated in ((4, True), (6, False)):
+        text = " ".join(["Tide"] * words) + "\n\n" + LONG
+        spans = check(encoder, text, titled=True)
+        last = encoder.passage_texts(text, spans, titled=True)[-1]
+        assert last.startswith("Tide") is repeated
+        if not repeated:
+            assert spans == encoder.split(text)
+
+
+def test_passages_are_as_long_as_is_asked_or_as_the_model_takes(encoder: Encoder) -> None:
+    counts = [len(check(encoder, LONG, length=length)) for length in (4, 8, 12, 24, 1000)]
+    assert counts == sorted(counts, reverse=True)
+    tokens = encoder._tokenization.tokenizer.encode(LONG, add_special_tokens=False)
+    assert counts[0] == len(tokens)
+    assert encoder.split(LONG, length=1000) == encoder.split(LONG, length=24) == encoder.split(LONG)
+    for length in (3, 1):
+        with pytest.raises(InputError, match=f"a passage of {length} tokens has no room for text"):
+            encoder.split(LONG, length=length)
+    with pytest.raises(InputError, match="length must be a whole number of at least 1, got 0"):
+        encoder.passage_texts(LONG, [(0, 3)], length=0)
 
 
 @pytest.mark.parametrize("separator", ["\n\n", " ", ""])
@@ -92,6 +157,8 @@ def test_a_title_stays_with_the_text_below_it(encoder: Encoder, end: str) -> Non
 def test_many_are_split_as_one(colbert: Path, threads: int) -> None:
     encoder = Encoder(colbert, threads=threads)
     texts = ["the tide. " * n for n in (0, 1, 90, 7, 400)] + ["\n\n", "漢字 😀", " tide"] * 20
+    texts.append("The tides\n" + LONG)
+    assert encoder.split_many(texts, titled=True)[-1] == encoder.split(texts[-1], titled=True)
     expected = [encoder.split(text) for text in texts]
     assert encoder.split_many(texts) == expected
     assert encoder.split_many(tuple(texts[2:3])) == expected[2:3]

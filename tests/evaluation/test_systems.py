@@ -271,8 +271,9 @@ def test_exact_is_brute_force(job: Job) -> None:
     expected: dict[str, dict[str, float]] = {query: {} for query in QUERIES.values()}
     for document in job.documents():
         text = document.text or ""
-        for start, end in encoder.split(text):
-            passage = encoder.encode_documents(text[start:end])[0].astype(np.float64)
+        spans = encoder.split(text, length=144, titled=True)
+        for own in encoder.passage_texts(text, spans, length=144, titled=True):
+            passage = encoder.encode_documents(own)[0].astype(np.float64)
             for query, scores in expected.items():
                 similarities = encoder.encode_queries([query])[0].astype(np.float64) @ passage.T
                 score = float(similarities.max(axis=1).sum())

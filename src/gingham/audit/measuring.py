@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from gingham.report import AuditProgress
 from gingham.search import searcher
 from gingham.search.parameters import SearchParameters
 from gingham.search.searcher import Found
+from gingham.splitting import splitting
 
 Float64 = npt.NDArray[np.float64]
 Report = Callable[[AuditProgress], None]
@@ -117,11 +118,7 @@ class Bench:
         for done, i in enumerate(np.sort(drawn).tolist()):
             self._report(AuditProgress("encoding hits again", done, count))
             found = self._search(i, parameters)[:_RESCORED_HITS]
-            known = [
-                (hit.text, hit.score)
-                for hit in hits.with_texts(self._snapshot, found)
-                if hit.text is not None
-            ]
+            known = list(self._encoded(encoder, found))
             if known:
                 vectors = encoder.encode_documents([text for text, _ in known])
                 scores.append(maxsim(self._queries[i], vectors, threads=self._threads))
@@ -139,6 +136,16 @@ class Bench:
             absolute=float(absolutes.mean()),
             absolute_interval=interval(absolutes, seed),
         )
+
+    def _encoded(self, encoder: Encoder, found: Sequence[Found]) -> Iterator[tuple[str, float]]:
+        """What was encoded for each passage that has a text, and its score."""
+        documents = self._snapshot.documents({item.number for item in found})
+        how = splitting(self._snapshot.settings)
+        for item in found:
+            text = documents[item.number].text
+            if text is not None:
+                [encoded] = encoder.passage_texts(text, [item.span], **how)
+                yield encoded, item.score
 
     def _search(self, i: int, parameters: SearchParameters) -> list[Found]:
         query = self._queries[i : i + 1]

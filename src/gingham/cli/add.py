@@ -10,6 +10,7 @@ import typer
 from gingham.cli import console
 from gingham.cli.options import CollectionPath, Json, Model, Threads
 from gingham.cli.storing import store
+from gingham.splitting import PASSAGE_LENGTH
 
 if TYPE_CHECKING:
     from gingham.sources import Report
@@ -59,6 +60,22 @@ def add(
         bool,
         typer.Option("--keep-going", help="Pass over files that cannot be read, and list them."),
     ] = False,
+    passage_length: Annotated[
+        int,
+        typer.Option(
+            metavar="TOKENS",
+            help="Split longer texts into passages of at most so many tokens, or of as many as the "
+            "model takes if that is less. A collection keeps what it was begun with.",
+        ),
+    ] = PASSAGE_LENGTH,
+    titles: Annotated[
+        bool,
+        typer.Option(
+            "--titles/--no-titles",
+            help="Encode the title of a long text, its first line, in front of each of its "
+            "passages. A collection keeps what it was begun with.",
+        ),
+    ] = True,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -85,8 +102,11 @@ def add(
     )
     report = documents.report
     start = time.perf_counter()
+    opening = gingham.open(
+        collection, model, threads=threads, passage_length=passage_length, titles=titles
+    )
     with (
-        gingham.open(collection, model, threads=threads) as opened,
+        opening as opened,
         console.Bar("adding", report.bytes_total or None) as bar,
     ):
         last = store(opened, documents, bar, lambda: report.bytes_read)

@@ -17,9 +17,9 @@ def info(
 ) -> None:
     """Print the size and the settings of a collection.
 
-    With --json one object: path, documents, passages, tokens, dim, codec, bits, clustered,
-    centroids, parameters, segments, bytes, bytes_per_token, model, fingerprint, generation,
-    format_version.
+    With --json one object: path, documents, passages, tokens, dim, codec, bits,
+    passage_length, titles, clustered, centroids, parameters, segments, bytes, bytes_per_token,
+    model, fingerprint, generation, format_version.
     """
     from dataclasses import asdict
 
@@ -39,6 +39,8 @@ def info(
             text = own or "the defaults"
         elif value is None:
             text = "none yet"
+        elif isinstance(value, bool):
+            text = "in every passage" if value else "in the first passage"
         elif name == "bytes":
             text = console.size(value)
         elif name == "bytes_per_token":

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from gingham.document import Float32, TokenVectors
 from gingham.encoder.checkpoint import Precision, load_checkpoint
-from gingham.encoder.passages import Passages
+from gingham.encoder.passages import Passages, Rule
 from gingham.encoder.projection import normalise
 from gingham.encoder.session import Session
 from gingham.encoder.tokenization import Tokenization, TokenizedText, Tokens, check_texts, pack
@@ -56,7 +57,7 @@ class Encoder:
         self._threads = resolve_threads(threads)
         self._checkpoint = load_checkpoint(model, precision)
         self._tokenization = Tokenization(self._checkpoint)
-        self._passages = Passages(self._tokenization.tokenizer, self._tokenization.passage_capacity)
+        self._passages = Passages(self._tokenization.tokenizer)
         self._session = Session(
             self._checkpoint,
             device=device,
@@ -168,29 +169,64 @@ class Encoder:
         for documents in _windows(texts, _positive(window, "window")):
             yield self._encode(self._tokenization.documents(documents), batch_size)
 
-    def split(self, text: str) -> list[tuple[int, int]]:
-        """Half-open character spans of the passages of a text that each fit `document_length`.
+    def split(
+        self, text: str, *, length: int | None = None, titled: bool = False
+    ) -> list[tuple[int, int]]:
+        """Half-open character spans of the passages of a text that each fit the model.
 
         A text that fits, and a blank one, is one passage: (0, len(text)). Others lose the white
         space around passages and nothing else.
 
+        Args:
+            text: the whole of it.
+            length: most tokens of a passage, markers and special tokens included; at most
+                `document_length`, which it is where None.
+            titled: leave room for its title in each, see `passage_texts`.
+
         Raises:
-            InputError: `text` is not a str.
+            InputError: `text` is not a str, or a passage of such a length has no room for text.
         """
         check_texts([text])
-        return self._passages.split(text)
+        return self._passages.split(text, self._rule(length, titled))
 
-    def split_many(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+    def split_many(
+        self, texts: Sequence[str], *, length: int | None = None, titled: bool = False
+    ) -> list[list[tuple[int, int]]]:
         """`split` of each text, on all threads.
 
         Raises:
-            InputError: an entry is not a str.
+            InputError: an entry is not a str, or `length` is too small.
         """
         check_texts(texts)
+        split = partial(self._passages.split, rule=self._rule(length, titled))
         if self._threads == 1 or len(texts) < 2:
-            return [self._passages.split(text) for text in texts]
+            return [split(text) for text in texts]
         with ThreadPoolExecutor(self._threads) as pool:  # tokenizer and splitter release the GIL
-            return list(pool.map(self._passages.split, texts))
+            return list(pool.map(split, texts))
+
+    def passage_texts(
+        self,
+        text: str,
+        spans: Sequence[tuple[int, int]],
+        *,
+        length: int | None = None,
+        titled: bool = False,
+    ) -> list[str]:
+        """What to encode for the passages of a text.
+
+        Args:
+            text: the whole of it.
+            spans: from `split` with the same options.
+            length: as in `split`.
+            titled: in front of a passage that lacks it stands the title, on a line of its own: the
+                first line of the text, unless the second goes on with it, or it is longer than 32
+                tokens or a quarter of a passage.
+
+        Raises:
+            InputError: `text` is not a str, or `length` is too small.
+        """
+        check_texts([text])
+        return self._passages.texts(text, spans, self._rule(length, titled))
 
     def tokenize_queries(self, texts: str | Sequence[str]) -> Tokens:
         """The tokens that `encode_queries` makes vectors of, without running the model.
@@ -222,6 +258,14 @@ class Encoder:
     def __repr__(self) -> str:
         """Name and dimension."""
         return f"Encoder({self.name!r}, dim {self.dim})"
+
+    def _rule(self, length: int | None, titled: bool) -> Rule:
+        capacity, whole = self._tokenization.passage_capacity, self.document_length
+        if length is not None and _positive(length, "length") < whole:
+            capacity -= whole - length
+        if capacity < 1:
+            raise InputError(f"a passage of {length} tokens has no room for text: take more")
+        return Rule(capacity, titled)
 
     def _tokenize(
         self,

@@ -1,14 +1,17 @@
-"""Long texts → passages: character spans that each fit the model.
+"""Long texts → passages: character spans that each fit the model, and the texts that it encodes.
 
 Boundaries are found by semantic-text-splitter (paragraphs, then sentences, then words), sizes are
-counted by the model's own tokenizer. It knows a capacity in tokens, not what a document is.
+counted by the model's own tokenizer. A passage from the middle of a text seldom says what it is
+about, so the text's title is encoded in front of it. Knows a capacity in tokens, not what a
+document is.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gingham.encoder.tokenization import printable
@@ -27,55 +30,104 @@ _LONE_BREAK = re.compile(r"(?<![\r\n])\r?\n(?![\r\n])")
 # Counting all tokens tells whether a text fits; this long a text is not worth counting first.
 _CHARACTERS_OF_A_TOKEN = 16
 
+# A title that takes more of each passage would leave too little for the passage.
+_TITLE_TOKENS, _PART_OF_CAPACITY = 32, 4
+# A splitter copies the vocabulary: one serves titles of several lengths.
+_ROUNDED_TO = 8
+_WRAPPED = 120  # Characters: longer lines are not wrapped, their ends mean something.
+_LINE_END = re.compile(r"\r\n?|\n")
+
+
+def title_of(text: str) -> str:
+    """The first line, without the marks of a heading; "" where the next line goes on with it.
+
+    That is told by its form: a line goes on if it starts with a small letter and is no longer than
+    lines of wrapped prose.
+    """
+    start = text[: 2 + _WRAPPED + _TITLE_TOKENS * _CHARACTERS_OF_A_TOKEN].lstrip()
+    first, *rest = _LINE_END.split(start, maxsplit=2)
+    if not rest or (rest[0][:1].islower() and len(rest[0]) <= _WRAPPED):
+        return ""
+    title = first.strip().lstrip("#").strip()
+    return title if any(character.isalnum() for character in title) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How texts are split.
+
+    Attributes:
+        capacity: most tokens of a passage, without markers and special tokens.
+        titled: the title counts, and stands in front of each.
+    """
+
+    capacity: int
+    titled: bool
+
 
 class Passages:
-    """Splits texts for one tokenizer and capacity. Safe for threads."""
+    """Splits texts for one tokenizer. Safe for threads."""
 
-    def __init__(self, tokenizer: Tokenizer, capacity: int) -> None:
-        """Keep the tokenizer; `capacity` is in tokens, without markers and special tokens."""
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Keep the tokenizer."""
         self._tokenizer = tokenizer
-        self._capacity = capacity
         self._lock = threading.Lock()
-        self._made: TextSplitter | None = None
+        self._made: dict[int, TextSplitter] = {}
         renew_after_fork(self)
 
     def after_fork_in_child(self) -> None:
         """Another thread may have held the lock."""
         self._lock = threading.Lock()
 
-    def split(self, text: str) -> list[tuple[int, int]]:
+    def split(self, text: str, rule: Rule) -> list[tuple[int, int]]:
         """Half-open character spans of the passages, in order and apart.
 
         A text that fits is one passage, (0, len(text)), and so is a blank one. Others lose the
         white space around passages and nothing else.
         """
         text = printable(text)
-        if self._fits(text) or not text.strip():
+        if self._fits(text, rule.capacity) or not text.strip():
             return [(0, len(text))]
+        title = -(-self._tokens_of_title(text, rule) // _ROUNDED_TO) * _ROUNDED_TO
+        splitter = self._splitter(rule.capacity - min(title, rule.capacity // 2))
         spans = []
         for start, end in _pieces(text):
             piece = _LONE_BREAK.sub(_blank, text[start:end])
-            for offset, passage in self._splitter.chunk_indices(piece):
+            for offset, passage in splitter.chunk_indices(piece):
                 spans.append((start + offset, start + offset + len(passage)))
         return spans
 
-    def _fits(self, text: str) -> bool:
-        if len(text) > self._capacity * _CHARACTERS_OF_A_TOKEN:
+    def texts(self, text: str, spans: Sequence[tuple[int, int]], rule: Rule) -> list[str]:
+        """What is encoded for passages of a text that were split by the same rule."""
+        title = title_of(text) if self._tokens_of_title(text, rule) else ""
+        end_of_title = text.index(title) + len(title)
+        return [
+            f"{title}\n{text[start:end]}" if title and start >= end_of_title else text[start:end]
+            for start, end in spans
+        ]
+
+    def _tokens_of_title(self, text: str, rule: Rule) -> int:
+        """The line end may be one; 0 where there is no title, or one too long to be repeated."""
+        title = title_of(printable(text)) if rule.titled else ""
+        n = len(self._tokenizer.encode(f"{title}\n", add_special_tokens=False)) if title else 0
+        return n if n <= min(_TITLE_TOKENS, rule.capacity // _PART_OF_CAPACITY) else 0
+
+    def _fits(self, text: str, capacity: int) -> bool:
+        if len(text) > capacity * _CHARACTERS_OF_A_TOKEN:
             return False
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        return len(encoding) <= self._capacity
+        return len(encoding) <= capacity
 
-    @property
-    def _splitter(self) -> TextSplitter:
+    def _splitter(self, capacity: int) -> TextSplitter:
         # Made when the first long text comes: it copies the vocabulary, which takes 50 ms.
         with self._lock:
-            if self._made is None:
+            if capacity not in self._made:
                 from semantic_text_splitter import TextSplitter
 
-                self._made = TextSplitter.from_huggingface_tokenizer(
-                    self._tokenizer, self._capacity
+                self._made[capacity] = TextSplitter.from_huggingface_tokenizer(
+                    self._tokenizer, capacity
                 )
-            return self._made
+            return self._made[capacity]
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -35,6 +35,7 @@ from gingham.evaluation.run import Ranking
 from gingham.evaluation.systems import Explained, Job, Opening
 from gingham.ranking import Hit
 from gingham.report import Progress
+from gingham.splitting import PASSAGE_LENGTH
 
 # Queries that are encoded and answered together where nothing is timed.
 _BATCH = 64
@@ -92,7 +93,7 @@ class LateInteraction:
         with PeakMemory() as memory:
             encoder = self._encoder(job)
             codec: ScalarCodec = "fp16" if self.exact else "int8"
-            path = job.folder(encoder.fingerprint[:16], f"{codec}.gingham")
+            path = job.folder(encoder.fingerprint[:16], f"{codec}-{PASSAGE_LENGTH}-titled.gingham")
             with _made_again(path):
                 cost = _build(job, path, encoder, codec, self.name, memory)
         what = "exhaustive MaxSim over fp16 vectors" if self.exact else f"{codec} vectors"

@@ -29,6 +29,8 @@ _SETTINGS: dict[str, type] = {
     "dim": int,
     "codec": str,
     "bits": int,
+    "titles": bool,
+    "passage_length": int,
     "parameters": dict,
     "model": dict,
     "generation": int,

@@ -137,6 +137,8 @@ class Snapshot:
             dim=self.settings.get("dim"),
             codec=self.settings.get("codec"),
             bits=self.settings.get("bits", DEFAULT_BITS),
+            passage_length=self.settings.get("passage_length"),
+            titles=self.settings.get("titles", False),
             clustered=sum(s.record.tokens for s in self.segments if s.record.codebook is not None),
             centroids=sum(
                 book.centroids
