@@ -30,6 +30,7 @@ from gingham.evaluation import Dataset, Ranking, Run, open_dataset
 from gingham.evaluation.measures import evaluate_run, parse_measures
 from gingham.kernels.clustered import Coder, quantize_rows
 from gingham.kernels.codebook import Bits, row_of
+from gingham.splitting import PASSAGE_LENGTH
 
 DIMS = (24, 48, 128)
 BITS: tuple[Bits | None, ...] = (None, 4, 2, 1)
@@ -123,9 +124,12 @@ def vectors_of(dataset: Dataset, encoder: Any) -> Vectors:
     assert dataset.corpus is not None
     documents = list(dataset.corpus.documents())
     texts = [document.text or "" for document in documents]
-    spans = encoder.split_many(texts)
+    how = {"length": PASSAGE_LENGTH, "titled": True}
+    spans = encoder.split_many(texts, **how)
     passages = [
-        text[start:end] for text, own in zip(texts, spans, strict=True) for start, end in own
+        passage
+        for text, own in zip(texts, spans, strict=True)
+        for passage in encoder.passage_texts(text, own, **how)
     ]
     found = [np.asarray(one) for one in encoder.encode_documents(passages)]
     asked = encoder.encode_queries(list(dataset.queries.values()))
