@@ -113,6 +113,14 @@ def test_a_passage_has_the_title_of_its_text_in_front(encoder: Encoder, title: s
     assert encoder.passage_texts(text, spans) == [text[start:end] for start, end in spans]
 
 
+@pytest.mark.parametrize("heading", ["# The tides", "The tides"])
+def test_a_heading_is_no_passage_of_its_own(encoder: Encoder, heading: str) -> None:
+    text = f"{heading}\n\nThe moon pulls. " + LONG
+    assert text[slice(*encoder.split(text)[0])] == heading
+    first = check(encoder, text, titled=True)[0]
+    assert text[slice(*first)].startswith(f"{heading}\n\nThe moon pulls.")
+
+
 def test_a_title_that_would_fill_passages_is_not_repeated(encoder: Encoder) -> None:
     for words, repeated in ((4, True), (6, False)):
         text = " ".join(["Tide"] * words) + "\n\n" + LONG

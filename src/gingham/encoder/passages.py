@@ -65,6 +65,11 @@ class Rule:
     titled: bool
 
 
+def _end_of_title(text: str) -> int:
+    title = title_of(text)
+    return text.index(title) + len(title)
+
+
 class Passages:
     """Splits texts for one tokenizer. Safe for threads."""
 
@@ -88,28 +93,38 @@ class Passages:
         text = printable(text)
         if self._fits(text, rule.capacity) or not text.strip():
             return [(0, len(text))]
-        title = -(-self._tokens_of_title(text, rule) // _ROUNDED_TO) * _ROUNDED_TO
-        splitter = self._splitter(rule.capacity - min(title, rule.capacity // 2))
+        title = self._tokens_of_title(text, rule)
+        room = min(-(-title // _ROUNDED_TO) * _ROUNDED_TO, rule.capacity // 2)
+        splitter = self._splitter(rule.capacity - room)
         spans = []
         for start, end in _pieces(text):
             piece = _LONE_BREAK.sub(_blank, text[start:end])
             for offset, passage in splitter.chunk_indices(piece):
                 spans.append((start + offset, start + offset + len(passage)))
+        if title and spans[0][1] <= _end_of_title(text) and len(spans) > 1:
+            # A heading above a blank line: alone it would be found and say nothing.
+            joined = spans[0][0], spans[1][1]
+            if self._fits(text[slice(*joined)], rule.capacity):
+                spans[:2] = [joined]
         return spans
 
     def texts(self, text: str, spans: Sequence[tuple[int, int]], rule: Rule) -> list[str]:
         """What is encoded for passages of a text that were split by the same rule."""
-        title = title_of(text) if self._tokens_of_title(text, rule) else ""
-        end_of_title = text.index(title) + len(title)
+        if not self._tokens_of_title(text, rule):
+            return [text[start:end] for start, end in spans]
+        title, end_of_title = title_of(text), _end_of_title(text)
         return [
-            f"{title}\n{text[start:end]}" if title and start >= end_of_title else text[start:end]
+            f"{title}\n{text[start:end]}" if start >= end_of_title else text[start:end]
             for start, end in spans
         ]
 
     def _tokens_of_title(self, text: str, rule: Rule) -> int:
-        """The line end may be one; 0 where there is no title, or one too long to be repeated."""
-        title = title_of(printable(text)) if rule.titled else ""
-        n = len(self._tokenizer.encode(f"{title}\n", add_special_tokens=False)) if title else 0
+        """Marks and line end may be some; 0 without a title, or one too long to be repeated."""
+        text = printable(text)
+        if not rule.titled or not title_of(text):
+            return 0
+        line = f"{text[: _end_of_title(text)]}\n\n"
+        n = len(self._tokenizer.encode(line, add_special_tokens=False))
         return n if n <= min(_TITLE_TOKENS, rule.capacity // _PART_OF_CAPACITY) else 0
 
     def _fits(self, text: str, capacity: int) -> bool:
