@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gingham.document import TokenVectors
+from gingham.document import Document, TokenVectors
 from gingham.errors import CorruptionError, DocumentNotFoundError, InputError, shown
 from gingham.index.snapshot import Snapshot
 from gingham.intake import check_id, check_k
@@ -73,15 +73,24 @@ def with_texts(snapshot: Snapshot, found: Sequence[Found]) -> list[Hit]:
     Raises:
         CorruptionError: a document is not in the catalog.
     """
-    documents = snapshot.documents({item.number for item in found})
     hits = []
-    for item in found:
-        document = documents.get(item.number)
-        if document is None:
-            raise _lost(snapshot, item)
+    for item, document in zip(found, documents_of(snapshot, found), strict=True):
         text = None if document.text is None else document.text[slice(*item.span)]
         hits.append(Hit(document.id, item.score, text, item.span, document.metadata))
     return hits
+
+
+def documents_of(snapshot: Snapshot, found: Sequence[Found]) -> list[Document]:
+    """The document of each passage.
+
+    Raises:
+        CorruptionError: a document is not in the catalog.
+    """
+    documents = snapshot.documents({item.number for item in found})
+    for item in found:
+        if item.number not in documents:
+            raise _lost(snapshot, item)
+    return [documents[item.number] for item in found]
 
 
 def without_texts(snapshot: Snapshot, found: Sequence[Found]) -> list[Hit]:

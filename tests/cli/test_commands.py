@@ -146,6 +146,21 @@ def test_info(run: Run, docs: str) -> None:
     assert {"tokens", "dim", "bytes", "model", "codec", "format_version"} <= set(record)
     assert record["parameters"] is None
     assert "documents" in done(run("info", docs)).stdout
+    assert record["passage_length"] == 144
+    assert "in every passage" in done(run("info", docs)).stdout
+
+
+def test_info_before_anything_is_added_and_of_older_collections(run: Run) -> None:
+    gingham.open("empty.gingham").close()
+    lines = done(run("info", "empty.gingham")).stdout.splitlines()
+    assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("titles")] == [
+        "none yet"
+    ]
+    with gingham.open("whole.gingham", passage_length=None, titles=False) as collection:
+        collection.add(["the tide"])
+    shown = done(run("info", "whole.gingham")).stdout
+    assert "what the model takes" in shown
+    assert "in the first passage" in shown
 
 
 def test_optimize(run: Run, docs: str) -> None:

@@ -268,6 +268,9 @@ def edit_catalog(collection: Collection, statement: str) -> None:
     "statement",
     [
         "UPDATE settings SET value = '\"many\"' WHERE key = 'next_document'",
+        "UPDATE settings SET value = '31' WHERE key = 'passage_length'",
+        "UPDATE settings SET value = 'true' WHERE key = 'passage_length'",
+        "UPDATE settings SET value = '1' WHERE key = 'titles'",
         "UPDATE settings SET value = '{' WHERE key = 'generation'",
         "INSERT INTO settings VALUES ('model', '[1]')",
         "INSERT INTO settings VALUES ('model', '{}')",

@@ -139,12 +139,10 @@ class Bench:
 
     def _encoded(self, encoder: Encoder, found: Sequence[Found]) -> Iterator[tuple[str, float]]:
         """What was encoded for each passage that has a text, and its score."""
-        documents = self._snapshot.documents({item.number for item in found})
         how = splitting(self._snapshot.settings)
-        for item in found:
-            text = documents[item.number].text
-            if text is not None:
-                [encoded] = encoder.passage_texts(text, [item.span], **how)
+        for item, document in zip(found, hits.documents_of(self._snapshot, found), strict=True):
+            if document.text is not None:
+                [encoded] = encoder.passage_texts(document.text, [item.span], **how)
                 yield encoded, item.score
 
     def _search(self, i: int, parameters: SearchParameters) -> list[Found]:

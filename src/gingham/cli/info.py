@@ -37,7 +37,9 @@ def info(
                 f"{part} {console.setting(size)}" for part, size in (value or {}).items()
             )
             text = own or "the defaults"
-        elif value is None:
+        elif name == "passage_length" and value is None and record["dim"] is not None:
+            text = "what the model takes"
+        elif value is None or (name == "titles" and record["dim"] is None):
             text = "none yet"
         elif isinstance(value, bool):
             text = "in every passage" if value else "in the first passage"

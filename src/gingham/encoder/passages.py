@@ -38,18 +38,21 @@ _WRAPPED = 120  # Characters: longer lines are not wrapped, their ends mean some
 _LINE_END = re.compile(r"\r\n?|\n")
 
 
-def title_of(text: str) -> str:
-    """The first line, without the marks of a heading; "" where the next line goes on with it.
+def title_span(text: str) -> tuple[int, int]:
+    """Where the title is: the first line, without the marks of a heading; (0, 0) for none.
 
-    That is told by its form: a line goes on if it starts with a small letter and is no longer than
-    lines of wrapped prose.
+    A first line that the next one goes on with is no title. That is told by its form: it goes on if
+    it starts with a small letter and is no longer than lines of wrapped prose.
     """
-    start = text[: 2 + _WRAPPED + _TITLE_TOKENS * _CHARACTERS_OF_A_TOKEN].lstrip()
-    first, *rest = _LINE_END.split(start, maxsplit=2)
+    start = text[: 2 + _WRAPPED + _TITLE_TOKENS * _CHARACTERS_OF_A_TOKEN]
+    first, *rest = _LINE_END.split(start.lstrip(), maxsplit=2)
     if not rest or (rest[0][:1].islower() and len(rest[0]) <= _WRAPPED):
-        return ""
+        return 0, 0
     title = first.strip().lstrip("#").strip()
-    return title if any(character.isalnum() for character in title) else ""
+    if not any(character.isalnum() for character in title):
+        return 0, 0
+    begin = text.index(title)
+    return begin, begin + len(title)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,6 @@ class Rule:
 
     capacity: int
     titled: bool
-
-
-def _end_of_title(text: str) -> int:
-    title = title_of(text)
-    return text.index(title) + len(title)
 
 
 class Passages:
@@ -101,7 +99,7 @@ class Passages:
             piece = _LONE_BREAK.sub(_blank, text[start:end])
             for offset, passage in splitter.chunk_indices(piece):
                 spans.append((start + offset, start + offset + len(passage)))
-        if title and spans[0][1] <= _end_of_title(text) and len(spans) > 1:
+        if title and len(spans) > 1 and spans[0][1] <= title_span(text)[1]:
             # A heading above a blank line: alone it would be found and say nothing.
             joined = spans[0][0], spans[1][1]
             if self._fits(text[slice(*joined)], rule.capacity):
@@ -112,18 +110,20 @@ class Passages:
         """What is encoded for passages of a text that were split by the same rule."""
         if not self._tokens_of_title(text, rule):
             return [text[start:end] for start, end in spans]
-        title, end_of_title = title_of(text), _end_of_title(text)
+        begin_title, end_title = title_span(text)
+        title = text[begin_title:end_title]
         return [
-            f"{title}\n{text[start:end]}" if start >= end_of_title else text[start:end]
+            f"{title}\n{text[start:end]}" if start >= end_title else text[start:end]
             for start, end in spans
         ]
 
     def _tokens_of_title(self, text: str, rule: Rule) -> int:
         """Marks and line end may be some; 0 without a title, or one too long to be repeated."""
         text = printable(text)
-        if not rule.titled or not title_of(text):
+        end = title_span(text)[1] if rule.titled else 0
+        if not end:
             return 0
-        line = f"{text[: _end_of_title(text)]}\n\n"
+        line = f"{text[:end]}\n\n"
         n = len(self._tokenizer.encode(line, add_special_tokens=False))
         return n if n <= min(_TITLE_TOKENS, rule.capacity // _PART_OF_CAPACITY) else 0
 

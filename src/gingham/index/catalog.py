@@ -22,6 +22,7 @@ from gingham.index.database import Database
 from gingham.index.layout import CATALOG, CODEBOOKS, SEGMENTS, Component
 from gingham.index.segment_writer import DEFAULT_BITS, SegmentCodec, SegmentRecord
 from gingham.kernels.codebook import BITS
+from gingham.splitting import SHORTEST
 
 Scalar = str | int | float | bool | None
 
@@ -108,6 +109,9 @@ class Catalog:
         bits = settings.get("bits", DEFAULT_BITS)
         if isinstance(bits, bool) or bits not in BITS:
             raise CorruptionError(f"{self.path}: the setting 'bits' is {bits!r}, not one of {BITS}")
+        length = settings.get("passage_length", SHORTEST)
+        if isinstance(length, bool) or length < SHORTEST:
+            raise CorruptionError(f"{self.path}: the setting 'passage_length' is {length!r}")
         model = settings.get("model")
         if model is not None and not all(isinstance(model.get(key), str) for key in _MODEL):
             raise CorruptionError(f"{self.path}: the setting 'model' lacks one of {_MODEL}")
